@@ -1,0 +1,53 @@
+# Works with GNU make 3.81 (macOS). Another Python: make demo PYTHON=python3.11
+.PHONY: help venv demo test lab lint notebooks lock clean
+
+help:
+	@echo 'make demo       set up, fetch weights, fine-tune on the shipped reviews, predict'
+	@echo 'make lab        set up, open the notebooks in JupyterLab'
+	@echo 'make test       set up, run every test'
+	@echo 'make lint       set up, check style and format'
+	@echo 'make notebooks  set up, run every notebook again and keep its output'
+	@echo 'make lock       write requirements.lock anew from setup.py (needs uv)'
+	@echo 'make clean      remove .venv and what builds and tests left; runs/ stays'
+
+venv:
+	@PYTHON='$(PYTHON)' sh .ci/setup-venv
+
+demo: venv
+	.venv/bin/bert-tutorial doctor
+	.venv/bin/bert-tutorial fetch minilm-l6
+	.venv/bin/bert-tutorial finetune --pretrained minilm-l6 --data sample --output runs/demo
+	.venv/bin/bert-tutorial evaluate runs/demo --data sample
+	.venv/bin/bert-tutorial predict runs/demo \
+	  'this movie is so great' \
+	  'A dull script, wooden actors, and two hours that I want back.' \
+	  'The songs are lovely, but the story falls apart long before the end.' \
+	  'I cannot say that I did not enjoy it.' \
+	  'Not the masterpiece that the posters promised.'
+	@echo
+	@echo 'Next: make lab, and start with notebooks/00_first_steps.ipynb.'
+	@echo 'Or train on more: .venv/bin/bert-tutorial finetune --help'
+
+test: venv
+	.venv/bin/python -m pytest
+
+lab: venv
+	.venv/bin/jupyter lab notebooks
+
+lint: venv
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+notebooks: venv
+	.venv/bin/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
+
+# argon2-cffi-bindings: newer ones have no wheel for macOS on x86-64.
+lock:
+	@command -v uv >/dev/null || { echo 'make lock needs uv (docs.astral.sh/uv).' >&2; exit 1; }
+	echo 'argon2-cffi-bindings<26' | uv pip compile --quiet --no-config --no-python-downloads --universal \
+	  --python-version 3.10 --extra dev --constraints - --generate-hashes \
+	  --custom-compile-command 'make lock' --output-file requirements.lock setup.py >/dev/null
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,50 @@
+"""Helpers of the BERT course. Import this before MXNet, so that MXNet loads with the right settings."""
+
+from . import runtime
+
+runtime.prepare()
+
+from .blocks import (  # noqa: E402
+    AddNorm,
+    DotProductAttention,
+    EncoderBlock,
+    MultiHeadAttention,
+    PositionalEncoding,
+    PositionWiseFFN,
+)
+from .datasets import load_imdb, load_reviews  # noqa: E402
+from .doctor import doctor  # noqa: E402
+from .encoder import BERTEncoder, BERTModel  # noqa: E402
+from .finetuning import evaluate, predict_sentiment, train_loop  # noqa: E402
+from .heads import BERTClassifier, MLMDecoder, NSClassifier  # noqa: E402
+from .pretrained import load_pretrained, load_pretrained_heads  # noqa: E402
+from .runtime import choose_device, seed_everything  # noqa: E402
+from .sentiment import SentimentClassifier  # noqa: E402
+from .text import FastTokenizer, load_vocabulary  # noqa: E402
+
+__all__ = [
+    "AddNorm",
+    "BERTClassifier",
+    "BERTEncoder",
+    "BERTModel",
+    "DotProductAttention",
+    "EncoderBlock",
+    "FastTokenizer",
+    "MLMDecoder",
+    "MultiHeadAttention",
+    "NSClassifier",
+    "PositionWiseFFN",
+    "PositionalEncoding",
+    "SentimentClassifier",
+    "choose_device",
+    "doctor",
+    "evaluate",
+    "load_imdb",
+    "load_pretrained",
+    "load_pretrained_heads",
+    "load_reviews",
+    "load_vocabulary",
+    "predict_sentiment",
+    "seed_everything",
+    "train_loop",
+]

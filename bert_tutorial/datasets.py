@@ -1,0 +1,242 @@
+"""Labelled reviews: IMDB from any of its sources, and the reviews shipped with the course.
+
+Every dataset is a sequence of (text, label), label 1 for positive and 0 for negative.
+"""
+
+import csv
+import json
+import random
+import re
+import tarfile
+from pathlib import Path
+
+from gluonnlp.data import train_valid_split
+from mxnet.gluon.data import SimpleDataset
+from mxnet.gluon.utils import _get_repo_file_url
+
+from .fetching import cache_dir, download, fetch
+
+ACL_IMDB_HASH = "sha1:01ada507287d82875905620988597833ad4e0903"
+ACL_IMDB_URLS = (
+    "http://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz",
+    "http://d2l-data.s3-accelerate.amazonaws.com/aclImdb_v1.tar.gz",
+)
+GLUONNLP_HASHES = {
+    "train": "sha1:516a0ba06bca4e32ee11da2e129f4f871dff85dc",
+    "test": "sha1:7d59bd8899841afdc1c75242815260467495b64a",
+}
+SPLITS = ("train", "test")
+# .../train/pos/127_9.txt: review 127, score 9
+REVIEW_FILE = re.compile(r"(?:^|/)(train|test)/(?:pos|neg)/\d+_(\d+)\.txt$")
+ORDER_SEED = 0
+
+
+def load_imdb(split, root=None, limit=None):
+    """Load IMDB's labelled reviews.
+
+    Parameters
+    ----------
+    split : {"train", "test"}
+    root : str or path, optional
+        A folder or a tar archive in the layout of the original `aclImdb` (`train/pos/127_9.txt`, ...), or a
+        folder with GluonNLP's `train.json` and `test.json`. None takes the cache, downloading it the first time.
+    limit : int, optional
+        Take this many reviews, half of each class, drawn once for all: the same number gives the same reviews.
+
+    Returns
+    -------
+    mxnet.gluon.data.SimpleDataset
+        Of (text, label); positive and negative mixed, always in the same order.
+
+    Raises
+    ------
+    FetchError
+        The reviews are not in the cache and no host could be reached.
+    FileNotFoundError
+        `root` does not exist or holds no reviews of this split.
+    ValueError
+        An unknown split, a score of 5 or 6 (IMDB has none), an empty review, or a damaged archive.
+
+    Source: Maas et al. 2011, "Learning Word Vectors for Sentiment Analysis", section 4.1.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split must be one of {', '.join(SPLITS)}; got {split!r}")
+    root = fetch_imdb() if root is None else Path(root)
+    scored = _read_scored_reviews(root, split)
+    if not scored:
+        raise FileNotFoundError(
+            f"{root} holds no {split} reviews: expected {split}/pos and {split}/neg with files such as 127_9.txt, "
+            f"or {split}.json"
+        )
+    reviews = [(_clean(text, name), _label(score, name)) for name, text, score in scored]
+    return SimpleDataset(_draw(reviews, limit))
+
+
+def load_reviews(split, path=None, limit=None):
+    """Load reviews from a table with the columns split, label and text; by default the one shipped here.
+
+    Parameters
+    ----------
+    split : {"train", "test"}
+    path : str or path, optional
+        A `.tsv` (tab-separated, no quoting) or `.csv` file with a header line.
+    limit : int, optional
+        As for `load_imdb`.
+
+    Returns
+    -------
+    mxnet.gluon.data.SimpleDataset
+        Of (text, label).
+
+    Raises
+    ------
+    FileNotFoundError
+        No such file.
+    ValueError
+        A missing column, a label other than 0 and 1, an empty text, or no row of this split; with the line.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split must be one of {', '.join(SPLITS)}; got {split!r}")
+    path = shipped_file("reviews.tsv") if path is None else Path(path)
+    if path.suffix not in (".tsv", ".csv"):
+        raise ValueError(f"{path}: expected a .tsv or .csv file")
+    layout = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if path.suffix == ".tsv" else {}
+    reviews = []
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.DictReader(file, **layout)
+        missing = {"split", "label", "text"} - set(rows.fieldnames or [])
+        if missing:
+            raise ValueError(f"{path}: no column {', '.join(sorted(missing))}; the header must name split, label, text")
+        for row in rows:
+            where = f"{path}, line {rows.line_num}"
+            if row["label"] not in ("0", "1"):
+                raise ValueError(f"{where}: label must be 0 or 1, not {row['label']!r}")
+            if row["split"] == split:
+                reviews.append((_clean(row["text"] or "", where), int(row["label"])))
+    if not reviews:
+        raise ValueError(f"{path} has no row whose split is {split!r}")
+    return SimpleDataset(_draw(reviews, limit))
+
+
+def load_dataset(name_or_path, split, limit=None):
+    """Load "sample" (the shipped reviews), "imdb", a .tsv or .csv table, or a folder or archive as in `load_imdb`."""
+    name = str(name_or_path)
+    if name == "sample":
+        return load_reviews(split, limit=limit)
+    if name == "imdb":
+        return load_imdb(split, limit=limit)
+    path = Path(name)
+    if not path.exists():
+        raise FileNotFoundError(f"no file or folder {name!r}; use sample, imdb, or the path of a dataset")
+    if path.suffix in (".tsv", ".csv"):
+        return load_reviews(split, path, limit)
+    return load_imdb(split, path, limit)
+
+
+def split_off_validation(dataset, ratio=0.1):
+    """Split (text, label) pairs at random into a training and a validation set with the same share of each class.
+
+    Returns
+    -------
+    train, valid : mxnet.gluon.data.SimpleDataset
+    """
+    return train_valid_split(dataset, valid_ratio=ratio, stratify=[label for _, label in dataset])
+
+
+def shipped_file(name):
+    """Path of a file of the top-level folder `data`, which an installed package carries inside it."""
+    package = Path(__file__).parent
+    installed = package / "data" / name
+    return installed if installed.exists() else package.parent / "data" / name
+
+
+def fetch_imdb():
+    """The cached folder with IMDB as `train.json` and `test.json`, downloaded the first time."""
+    sources = [(url, lambda folder, url=url: _write_from_archive(url, folder)) for url in ACL_IMDB_URLS]
+    sources.append(("GluonNLP's repository", _write_from_gluonnlp))
+    return fetch("imdb", sources, check=lambda folder: None)
+
+
+def imdb_is_fetched():
+    """Whether `load_imdb` works without a network."""
+    return (cache_dir() / "imdb").is_dir()
+
+
+def _write_from_archive(url, folder):
+    archive = folder / "aclImdb_v1.tar.gz"
+    download(url, archive, ACL_IMDB_HASH)
+    for split in SPLITS:
+        pairs = [(text, score) for _, text, score in _read_archive(archive, split)]
+        (folder / f"{split}.json").write_text(json.dumps(pairs), encoding="utf-8")
+    archive.unlink()
+
+
+def _write_from_gluonnlp(folder):
+    for split, known_hash in GLUONNLP_HASHES.items():
+        download(_get_repo_file_url("gluon/dataset/imdb", f"{split}.json"), folder / f"{split}.json", known_hash)
+
+
+def _read_scored_reviews(root, split):
+    """List of (name for messages, text, score)."""
+    if not root.exists():
+        raise FileNotFoundError(f"no file or folder {root}")
+    if root.is_file():
+        return _read_archive(root, split)
+    json_file = root / f"{split}.json"
+    if json_file.is_file():
+        try:
+            pairs = json.loads(json_file.read_text(encoding="utf-8"))
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{json_file} is damaged: {error}") from error
+        return [(f"{json_file}, review {i}", text, score) for i, (text, score) in enumerate(pairs)]
+    return [
+        (str(path), path.read_text(encoding="utf-8"), int(match[2]))
+        for path in sorted(root.glob(f"**/{split}/*/*.txt"))
+        if (match := REVIEW_FILE.search(path.as_posix()))
+    ]
+
+
+def _read_archive(path, split):
+    try:
+        with tarfile.open(path) as archive:
+            found = [
+                (f"{path}: {member.name}", archive.extractfile(member).read().decode("utf-8"), int(match[2]))
+                for member in archive
+                if member.isfile() and (match := REVIEW_FILE.search(member.name)) and match[1] == split
+            ]
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise ValueError(f"{path} is not a whole tar archive: {error}") from error
+    return sorted(found)
+
+
+def _label(score, name):
+    """1 for scores of 7 to 10, 0 for 1 to 4; IMDB's labelled reviews have no others."""
+    if 7 <= score <= 10:
+        return 1
+    if 1 <= score <= 4:
+        return 0
+    raise ValueError(f"{name}: the score {score} is neither positive (7 to 10) nor negative (1 to 4)")
+
+
+def _clean(text, name):
+    text = " ".join(re.sub(r"<br\s*/?>", " ", text).split())
+    if not text:
+        raise ValueError(f"{name}: the review is empty")
+    return text
+
+
+def _draw(reviews, limit):
+    """Mix the reviews, always alike, and keep `limit` of them, half of each class."""
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit must be at least 1, not {limit}")
+    reviews = list(reviews)
+    random.Random(ORDER_SEED).shuffle(reviews)
+    if limit is None:
+        return reviews
+    room = {1: (limit + 1) // 2, 0: limit // 2}
+    kept = []
+    for text, label in reviews:
+        if room[label]:
+            room[label] -= 1
+            kept.append((text, label))
+    return kept

@@ -1,0 +1,164 @@
+"""BERT itself: the encoder, and the model with the pooler that published weights come with.
+
+In the shape comments: B samples, L positions, C units.
+
+Source: Devlin et al. 2018, "BERT: Pre-training of Deep Bidirectional Transformers", section 3.
+"""
+
+from mxnet import nd, sym
+from mxnet.gluon import HybridBlock, nn
+from mxnet.ndarray import NDArray
+
+from .blocks import LAYER_NORM_EPSILON, WEIGHT_INITIALIZER, EncoderBlock, PositionalEncoding, dense
+
+NUM_SEGMENTS = 2  # sentence A, sentence B
+
+
+class BERTEncoder(HybridBlock):
+    """Word, segment and position embeddings, summed and normalised, then `num_layers` encoder blocks.
+
+    Parameters
+    ----------
+    vocab_size : int
+        Number of word pieces.
+    units : int
+        Size of every vector, a multiple of `num_heads`.
+    hidden_size : int
+        Size of the feed-forward networks' inner layer.
+    num_heads : int
+    num_layers : int
+    dropout : float
+        Probability, used everywhere.
+    max_length : int, default 512
+        Number of positions.
+
+    Inputs:
+        - **words**: ids (B, L) from 0 to vocab_size - 1
+        - **segments**: (B, L), 0 for sentence A, 1 for sentence B
+        - **mask**: None (every position is a word), valid lengths (B,), or a 0/1 array (B, L, L) whose
+          entry (b, i, j) says whether position i of sample b may look at position j
+
+    Outputs:
+        - encodings (B, L, units)
+
+    Raises
+    ------
+    IndexError
+        A word, segment or position out of range. MXNet itself would clip it in silence. Checked at the
+        call; not checked where a hybridized parent block calls the encoder symbolically.
+    ValueError
+        Shapes that do not fit together, or a valid length outside 1..L.
+
+    Source: Devlin et al. 2018, section 3, "Model Architecture" and figure 2.
+    """
+
+    def __init__(self, vocab_size, units, hidden_size, num_heads, num_layers, dropout, max_length=512, **kwargs):
+        super().__init__(**kwargs)
+        self.vocab_size = vocab_size
+        self.word_embed = nn.Embedding(vocab_size, units, weight_initializer=WEIGHT_INITIALIZER)
+        self.segment_embed = nn.Embedding(NUM_SEGMENTS, units, weight_initializer=WEIGHT_INITIALIZER)
+        # BERT drops out after the LayerNorm that follows the sum, so not here
+        self.pos_encoding = PositionalEncoding(units, dropout=0, max_length=max_length)
+        self.norm = nn.LayerNorm(epsilon=LAYER_NORM_EPSILON, in_channels=units)
+        self.dropout = nn.Dropout(dropout)
+        self.blks = nn.HybridSequential()
+        for _ in range(num_layers):
+            self.blks.add(EncoderBlock(units, hidden_size, num_heads, dropout))
+
+    def forward(self, words, segments, mask=None):
+        """See the class."""
+        if isinstance(words, NDArray):
+            self._check(words, segments, mask)
+            is_array_mask = mask is not None and mask.ndim == 3
+            F = nd
+        else:  # traced inside a hybridized parent: a symbol has no shape, so a mask means valid lengths
+            is_array_mask = False
+            F = sym
+        if not is_array_mask:
+            mask = _mask_from_lengths(F, words, mask)
+        return super().forward(words, segments, mask)
+
+    def hybrid_forward(self, F, words, segments, mask):
+        X = self.word_embed(words) + self.segment_embed(segments)  # (B, L, C)
+        X = self.dropout(self.norm(self.pos_encoding(X)))
+        for blk in self.blks:
+            X = blk(X, mask)
+        return X
+
+    def _check(self, words, segments, mask):
+        if words.ndim != 2 or segments.shape != words.shape:
+            raise ValueError(
+                f"words and segments must both have the shape (batch, length); got {words.shape} and {segments.shape}"
+            )
+        num_samples, length = words.shape
+        self.pos_encoding.check_length(length)
+        _check_range("word id", words.asnumpy(), self.vocab_size)
+        _check_range("segment", segments.asnumpy(), NUM_SEGMENTS)
+        if mask is None:
+            return
+        if mask.shape == (num_samples,):
+            lengths = mask.asnumpy()
+            if lengths.min() < 1 or lengths.max() > length:
+                raise ValueError(
+                    f"valid lengths must lie between 1 and {length}; got {lengths.min()} to {lengths.max()}"
+                )
+        elif mask.shape != (num_samples, length, length):
+            raise ValueError(
+                f"mask must be None, valid lengths of shape ({num_samples},) or an array of shape "
+                f"({num_samples}, {length}, {length}); got {mask.shape}"
+            )
+
+
+class BERTModel(HybridBlock):
+    """The encoder, and the pooler: a dense layer with tanh on the encoding of [CLS].
+
+    Parameters
+    ----------
+    vocab_size, units, hidden_size, num_heads, num_layers, dropout, max_length
+        As for `BERTEncoder`.
+
+    Inputs:
+        - **inputs**: word ids (B, L)
+        - **segment_types**: (B, L), 0 or 1
+        - **valid_length**: (B,) or None
+
+    Outputs:
+        - sequence encoding (B, L, units)
+        - pooled encoding (B, units)
+
+    Raises
+    ------
+    IndexError, ValueError
+        As for `BERTEncoder`.
+
+    Source: Devlin et al. 2018, sections 3 and 4.1; the pooler is in the authors' published code.
+    """
+
+    def __init__(self, vocab_size, units, hidden_size, num_heads, num_layers, dropout, max_length=512, **kwargs):
+        super().__init__(**kwargs)
+        self.encoder = BERTEncoder(vocab_size, units, hidden_size, num_heads, num_layers, dropout, max_length)
+        self.pooler = dense(units, in_units=units, activation="tanh")
+
+    def forward(self, inputs, segment_types, valid_length=None):
+        """See the class."""
+        encodings = self.encoder(inputs, segment_types, valid_length)
+        first = encodings.slice_axis(axis=1, begin=0, end=1).reshape((0, -1))  # (B, C): [CLS]
+        return encodings, self.pooler(first)
+
+
+def _mask_from_lengths(F, words, valid_length):
+    """0/1 array (B, 1, L): 1 up to each sample's valid length; all 1 for None."""
+    if valid_length is None:
+        return F.expand_dims(F.ones_like(words), axis=1).astype("float32")
+    positions = F.contrib.arange_like(words, axis=1)  # (L,)
+    valid_length = F.reshape(valid_length, shape=(-1, 1)).astype("float32")
+    mask = F.broadcast_lesser(F.expand_dims(positions, axis=0).astype("float32"), valid_length)  # (B, L)
+    return F.expand_dims(mask, axis=1)
+
+
+def _check_range(what, values, size):
+    if values.size == 0:
+        raise ValueError(f"an empty batch: no {what} at all")
+    out_of_range = values[(values < 0) | (values >= size)]
+    if out_of_range.size:
+        raise IndexError(f"{what} {out_of_range[0]:.0f} is out of range: ids go from 0 to {size - 1}")

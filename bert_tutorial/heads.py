@@ -1,0 +1,139 @@
+"""What sits on top of BERT: two heads for pre-training, one for classification.
+
+In the shape comments: B samples, L positions, C units, M masked positions, V word pieces.
+"""
+
+import numpy as np
+from mxnet.gluon import HybridBlock, nn
+from mxnet.ndarray import NDArray
+
+from .blocks import LAYER_NORM_EPSILON, dense
+
+
+class NSClassifier(HybridBlock):
+    """Next sentence prediction from the encoding of the first token, [CLS].
+
+    One logit: positive says that sentence B truly follows A (label 1), negative that it does not (label 0).
+    GluonNLP's pre-training data uses the opposite labels. Published heads have two outputs; their difference,
+    IsNext - NotNext, is this logit.
+
+    Parameters
+    ----------
+    units : int, default 768
+        Size of the encodings.
+
+    Inputs:
+        - **encodings**: (B, L, units)
+
+    Outputs:
+        - logits (B, 1)
+
+    Source: Devlin et al. 2018, section 3.1, task 2.
+    """
+
+    def __init__(self, units=768, **kwargs):
+        super().__init__(**kwargs)
+        self.classifier = nn.HybridSequential()
+        self.classifier.add(dense(units, in_units=units, activation="tanh"))
+        self.classifier.add(dense(1, in_units=units))
+
+    def hybrid_forward(self, F, encodings):
+        first = F.reshape(F.slice_axis(encodings, axis=1, begin=0, end=1), shape=(0, -1))  # (B, C)
+        return self.classifier(first)
+
+
+class MLMDecoder(HybridBlock):
+    """Scores every word piece at every masked position.
+
+    Parameters
+    ----------
+    vocab_size : int
+        Number of word pieces.
+    units : int
+        Size of the encodings.
+    word_embed : mxnet.gluon.nn.Embedding, optional
+        Share its weight, (vocab_size, units), as the output weight, as BERT does.
+
+    Inputs:
+        - **encodings**: (B, L, units)
+        - **masked_positions**: (2, M) as in `gather_nd`: row 0 the sample, row 1 the position in it
+
+    Outputs:
+        - logits (M, vocab_size)
+
+    Raises
+    ------
+    IndexError
+        A masked position that the encodings do not have. Checked at the call.
+    ValueError
+        `masked_positions` is not of shape (2, M) with at least one position.
+
+    Source: Devlin et al. 2018, section 3.1, task 1; the transform layer is in the authors' published code.
+    """
+
+    def __init__(self, vocab_size, units, word_embed=None, **kwargs):
+        super().__init__(**kwargs)
+        shared = {} if word_embed is None else {"params": word_embed.params}
+        self.decoder = nn.HybridSequential()
+        self.decoder.add(dense(units, in_units=units))
+        self.decoder.add(nn.GELU())
+        self.decoder.add(nn.LayerNorm(epsilon=LAYER_NORM_EPSILON, in_channels=units))
+        self.decoder.add(dense(vocab_size, in_units=units, **shared))
+
+    def forward(self, encodings, masked_positions):
+        """See the class."""
+        if isinstance(encodings, NDArray):
+            _check_masked_positions(encodings.shape[:2], masked_positions)
+        return super().forward(encodings, masked_positions)
+
+    def hybrid_forward(self, F, encodings, masked_positions):
+        return self.decoder(F.gather_nd(encodings, masked_positions))  # (M, C) -> (M, V)
+
+
+class BERTClassifier(HybridBlock):
+    """BERT, dropout and a dense layer on the pooled encoding of [CLS].
+
+    Parameters
+    ----------
+    bert : BERTModel
+        Ours or GluonNLP's, returning (sequence encoding, pooled encoding).
+    num_classes : int
+    dropout : float, default 0.1
+        Probability of dropping an element of the pooled encoding.
+
+    Inputs:
+        - **inputs**: word ids (B, L)
+        - **segment_types**: (B, L), 0 or 1
+        - **valid_length**: (B,) or None
+
+    Outputs:
+        - logits (B, num_classes)
+
+    Source: Devlin et al. 2018, section 4.1 and figure 4(b).
+    """
+
+    def __init__(self, bert, num_classes, dropout=0.1, **kwargs):
+        super().__init__(**kwargs)
+        self.bert = bert
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = dense(num_classes, in_units=bert.pooler.weight.shape[0])
+
+    def forward(self, inputs, segment_types, valid_length=None):
+        """See the class."""
+        _, pooled = self.bert(inputs, segment_types, valid_length)
+        return self.classifier(self.dropout(pooled))
+
+
+def _check_masked_positions(shape, masked_positions):
+    if masked_positions.ndim != 2 or masked_positions.shape[0] != 2 or masked_positions.size == 0:
+        raise ValueError(
+            "masked_positions must have the shape (2, M): row 0 the samples, row 1 the positions; "
+            f"got {masked_positions.shape}"
+        )
+    samples, positions = masked_positions.asnumpy().astype(np.int64)
+    for sample, position in zip(samples, positions, strict=True):
+        if not (0 <= sample < shape[0] and 0 <= position < shape[1]):
+            raise IndexError(
+                f"masked position (sample {sample}, position {position}) is out of range: the encodings have "
+                f"samples 0 to {shape[0] - 1} and positions 0 to {shape[1] - 1}"
+            )

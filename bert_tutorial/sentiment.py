@@ -1,0 +1,122 @@
+"""A sentiment classifier with all it needs to read text: network, vocabulary, tokenizer; saved and loaded whole."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import mxnet as mx
+import numpy as np
+
+from .batches import encode_dataset, make_loader
+from .checkpoint import save_parameters, write_text
+from .encoder import BERTModel
+from .finetuning import LABELS
+from .heads import BERTClassifier
+from .pretrained import load_pretrained, model_settings, pretrained_folder, read_config
+from .text import FastTokenizer, is_uncased, load_vocabulary, save_vocabulary
+
+FILES = ("model.params", "config.json", "vocab.txt")
+
+
+@dataclass
+class SentimentClassifier:
+    """BERT with a two-class head, and what turns text into its input.
+
+    Attributes
+    ----------
+    net : BERTClassifier
+        Class 0 is negative, class 1 positive.
+    vocabulary : gluonnlp.vocab.BERTVocab
+    config : dict
+        Hugging Face's configuration of the BERT inside; `config["bert_tutorial"]` holds our own settings.
+    ctx : mxnet.Context
+    """
+
+    net: BERTClassifier
+    vocabulary: object
+    config: dict
+    ctx: mx.Context
+
+    def __post_init__(self):
+        self.tokenizer = FastTokenizer(self.vocabulary, lower=is_uncased(self.vocabulary))
+        self.net.hybridize(static_alloc=True)
+
+    @property
+    def max_length(self):
+        """Word pieces of a text that are used, [CLS] and [SEP] included."""
+        return self.config["bert_tutorial"]["max_length"]
+
+    @classmethod
+    def from_pretrained(cls, name_or_path, max_length=128, ctx=None):
+        """Pre-trained BERT under a fresh head, ready for fine-tuning.
+
+        Parameters
+        ----------
+        name_or_path : str or path
+            As for `load_pretrained`.
+        max_length : int, default 128
+        ctx : mxnet.Context, optional
+
+        Raises
+        ------
+        ValueError
+            `max_length` exceeds the model's positions; else as for `load_pretrained`.
+        """
+        ctx = ctx or mx.cpu()
+        config = read_config(pretrained_folder(name_or_path))
+        positions = model_settings(config)["max_length"]
+        if not 3 <= max_length <= positions:
+            raise ValueError(f"max_length must lie between 3 and {positions}, the positions of {name_or_path}")
+        config["bert_tutorial"] = {"pretrained": str(name_or_path), "max_length": max_length}
+        bert, vocabulary = load_pretrained(name_or_path, ctx)
+        net = BERTClassifier(bert, num_classes=len(LABELS))
+        net.classifier.initialize(ctx=ctx)
+        return cls(net, vocabulary, config, ctx)
+
+    @classmethod
+    def load(cls, folder, ctx=None):
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        FileNotFoundError
+            A file is missing.
+        ValueError
+            A file is damaged, or the files do not belong together.
+        """
+        folder, ctx = Path(folder), ctx or mx.cpu()
+        for file in FILES:
+            if not (folder / file).is_file():
+                raise FileNotFoundError(f"{folder} has no {file}: it is not the output of a finished fine-tuning")
+        config = read_config(folder)
+        if "bert_tutorial" not in config:
+            raise ValueError(f"{folder}/config.json was not written by fine-tuning")
+        net = BERTClassifier(BERTModel(**model_settings(config)), num_classes=len(LABELS))
+        try:
+            net.load_parameters(str(folder / "model.params"), ctx=ctx)
+        except (mx.MXNetError, AssertionError, ValueError) as error:
+            raise ValueError(f"{folder}/model.params is damaged or does not fit config.json: {error}") from error
+        return cls(net, load_vocabulary(folder / "vocab.txt"), config, ctx)
+
+    def save(self, folder):
+        """Write `model.params`, `config.json` and `vocab.txt`, each whole or not at all."""
+        folder = Path(folder)
+        save_parameters(self.net, folder / "model.params")
+        save_vocabulary(self.vocabulary, folder / "vocab.txt")
+        write_text(folder / "config.json", json.dumps(self.config, indent=2))
+
+    def batches(self, dataset, batch_size, shuffle=False):
+        """Serve (text, label) pairs as `train_loop` and `evaluate` take them."""
+        encoded = encode_dataset(dataset, self.tokenizer, self.max_length)
+        return make_loader(encoded, self.vocabulary, batch_size, shuffle)
+
+    def predict(self, texts, batch_size=32):
+        """Probability of being positive for each text, (len(texts),)."""
+        positive = np.empty(len(texts), dtype="float32")
+        # the index travels as the label: batches come sorted by length
+        for words, valid_length, segments, index in self.batches(
+            [(text, i) for i, text in enumerate(texts)], batch_size
+        ):
+            logits = self.net(*(array.as_in_context(self.ctx) for array in (words, segments, valid_length)))
+            positive[index.asnumpy().astype(int)] = logits.softmax()[:, 1].asnumpy()
+        return positive

@@ -1,0 +1,188 @@
+"""WordPiece: from text to the token ids BERT was trained on.
+
+A tokenizer first cuts text into words and punctuation marks, then each word into the longest pieces that the
+vocabulary holds ("untimely" -> "un", "##time", "##ly"). Two tokenizers give the same ids for every string:
+GluonNLP's `nlp.data.BERTTokenizer(vocabulary)`, in Python, to read and to teach with, and `FastTokenizer`,
+for whole data sets.
+
+Source: Devlin et al. 2018, section 3; Wu et al. 2016, "Google's Neural Machine Translation System",
+section 4.1 (WordPiece).
+"""
+
+import re
+from pathlib import Path
+
+import gluonnlp as nlp
+import numpy as np
+from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
+
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+LONGEST_WORD = 200  # characters; a longer word is [UNK], as for Google and GluonNLP
+BATCH = 1024  # texts tokenized at once: bounds the memory, which holds every word of a batch
+
+# BERT drops control characters, except the three that count as spaces.
+ASCII_CONTROLS = dict.fromkeys(i for i in (*range(32), 127) if chr(i) not in "\t\n\r")
+ASCII_WORD = re.compile(r"[A-Za-z0-9]+|\S")
+# Half a UTF-16 pair, as broken decoding leaves it: no character, so Rust cannot hold it. U+10FFFF, which is
+# never assigned, takes its place; no vocabulary holds either, so the word is [UNK] both ways.
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def load_vocabulary(path):
+    """Read a `vocab.txt`: one token a line, the first line is id 0.
+
+    Parameters
+    ----------
+    path : str or Path
+
+    Returns
+    -------
+    nlp.vocab.BERTVocab
+        Exactly the file's tokens, at exactly the file's ids.
+
+    Raises
+    ------
+    ValueError
+        The file is empty or not UTF-8, holds a token twice or lacks one of `SPECIAL_TOKENS`.
+    FileNotFoundError
+    """
+    try:
+        text = Path(path).read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 at byte {error.start}: save it again as UTF-8 text") from error
+    if not text:
+        raise ValueError(f"{path} is empty: copy the vocab.txt that belongs to the weights")
+    # Not splitlines(): vocabularies hold tokens, U+2028 for one, at which it would break the line.
+    tokens = text.removesuffix("\n").split("\n")
+    ids = {}
+    for i, token in enumerate(tokens):
+        if token in ids:
+            raise ValueError(
+                f"{path} holds the token {token!r} on lines {ids[token] + 1} and {i + 1}, but a token has "
+                "one id: copy the vocab.txt that belongs to the weights"
+            )
+        ids[token] = i
+    missing = [token for token in SPECIAL_TOKENS if token not in ids]
+    if missing:
+        raise ValueError(
+            f"{path} lacks {', '.join(missing)}: give a BERT vocab.txt, one token a line, every line ended by \\n alone"
+        )
+    return nlp.vocab.BERTVocab(nlp.data.count_tokens(tokens), token_to_idx=ids)
+
+
+def save_vocabulary(vocabulary, path):
+    """Write `vocabulary` as a `vocab.txt` that `load_vocabulary` reads back with the same ids.
+
+    Parameters
+    ----------
+    vocabulary : nlp.vocab.BERTVocab
+    path : str or Path
+
+    Raises
+    ------
+    ValueError
+        A token holds a line break, so it cannot stand on one line.
+    """
+    for token in vocabulary.idx_to_token:
+        if "\n" in token:
+            raise ValueError(f"the token {token!r} holds a line break: remove it from the vocabulary")
+    Path(path).write_bytes("".join(f"{token}\n" for token in vocabulary.idx_to_token).encode("utf-8"))
+
+
+class FastTokenizer:
+    """`nlp.data.BERTTokenizer(vocabulary, lower)` on all cores: same calls, same ids for every string.
+
+    Words of ASCII text, nine reviews in ten, are cut by one regular expression; those of other text by
+    GluonNLP's own `BERTBasicTokenizer`, because accents, punctuation and control characters depend on the
+    Unicode tables of the Python that runs, and `tokenizers` brings tables of its own. Only the cutting of
+    words into pieces is left to `tokenizers`.
+
+    "[SEP]" and the like, typed in a text, are plain text.
+
+    Parameters
+    ----------
+    vocabulary : nlp.vocab.BERTVocab
+    lower : bool
+        Lowercase, for uncased weights. As in GluonNLP, accents are stripped in either case; published cased
+        weights saw them, so there "é" is not what they were trained on.
+
+    Source: https://github.com/google-research/bert/blob/master/tokenization.py, by way of GluonNLP.
+    """
+
+    def __init__(self, vocabulary, lower=True):
+        self.vocab = vocabulary
+        self._lower = lower
+        self._basic_tokenizer = nlp.data.BERTBasicTokenizer(lower=lower)
+        self._wordpiece = Tokenizer(
+            WordPiece(
+                dict(vocabulary.token_to_idx),
+                unk_token=vocabulary.unknown_token,
+                max_input_chars_per_word=LONGEST_WORD,
+            )
+        )
+
+    def _words(self, text):
+        if not isinstance(text, str):
+            raise TypeError(f"a text must be a string, not {text!r}")
+        if not text.isascii():
+            return self._basic_tokenizer(LONE_SURROGATE.sub("\U0010ffff", text))
+        text = text.translate(ASCII_CONTROLS)
+        return ASCII_WORD.findall(text.lower() if self._lower else text)
+
+    def __call__(self, text):
+        """Tokenize one text.
+
+        Parameters
+        ----------
+        text : str
+
+        Returns
+        -------
+        list of str
+            Its tokens, without [CLS] and [SEP].
+        """
+        return self._wordpiece.encode(self._words(text), is_pretokenized=True).tokens
+
+    def convert_tokens_to_ids(self, tokens):
+        """Ids of `tokens`, a list of str."""
+        return self.vocab.to_indices(tokens)
+
+    def encode_batch(self, texts, max_length):
+        """Tokenize many texts at once.
+
+        Parameters
+        ----------
+        texts : list of str
+        max_length : int
+            Most tokens of one text, [CLS] and [SEP] included. A longer text loses its end.
+
+        Returns
+        -------
+        list of np.ndarray
+            For each text its ids [CLS] ... [SEP], int32, shape (length of this text,). The same as
+            `nlp.data.BERTSentenceTransform(tokenizer, max_length, pad=False, pair=False)` gives.
+
+        Raises
+        ------
+        ValueError
+            `max_length` leaves no room for a token.
+        """
+        if max_length < 3:
+            raise ValueError(f"max_length is {max_length}: give at least 3, for [CLS], one token and [SEP]")
+        if isinstance(texts, str):
+            raise TypeError("texts is one string: put it in a list")
+        cls, sep = self.vocab[[self.vocab.cls_token, self.vocab.sep_token]]
+        room = max_length - 2
+        encoded = []
+        for start in range(0, len(texts), BATCH):
+            # a word is one token at least, so words past `room` cannot matter
+            words = [self._words(text)[:room] for text in texts[start : start + BATCH]]
+            for encoding in self._wordpiece.encode_batch_fast(words, is_pretokenized=True):
+                encoded.append(np.array([cls, *encoding.ids[:room], sep], dtype="int32"))
+        return encoded
+
+
+def is_uncased(vocabulary):
+    """Whether the vocabulary knows lower-case words only, so that text must be lower-cased first."""
+    return all(token == token.lower() for token in vocabulary.idx_to_token if token not in SPECIAL_TOKENS)

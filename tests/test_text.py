@@ -1,0 +1,290 @@
+import itertools
+import os
+import pickle
+import string
+
+import bert_tutorial  # noqa: F401  # isort: skip  # before GluonNLP, which imports MXNet
+import gluonnlp as nlp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bert_tutorial.datasets import load_imdb, load_reviews
+from bert_tutorial.fetching import cache_dir
+from bert_tutorial.text import LONGEST_WORD, SPECIAL_TOKENS, FastTokenizer, load_vocabulary, save_vocabulary
+
+CHARACTERS = [
+    *string.ascii_letters,
+    *string.digits,
+    *string.punctuation,
+    *"éÉßøæıσςΣ¡«–—…€中㐀𠀀가ガᄀ😀\ue000\u2028",
+]
+WORDS = ["the", "movie", "good", "un", "##able", "##ing", "e\u0301", "[unused0]"]
+
+# Characters on which tokenizers tend to disagree: white space, control and format characters, U+FFFD, accents
+# before and after their letters, letters whose lowercase depends on their neighbours or has two characters,
+# CJK inside and outside BERT's ranges, private use, surrogates, punctuation newer than some Unicode tables.
+ODD = [
+    *"\0\a\t\n\v\f\r\x1b\x1c\x1f \x7f\x85\xa0\xad\u1680\u180e\u2003\u200b\u200d",
+    *"\u2028\u2029\u202f\u3000\ufeff\ufffd",
+    *"éÅ\u0301\u0307\u0345\u0483\ufe0fİıΣσςẞßﬁǅKÅ가ᄀ\u1161ょ。「中\u9fff\ua000\U0002b73f\U0002b820\U0002f800\U0002ceb0",
+    *"\ue000\U0010ffff\U000e0001\ud800\udbff\udc00\udfff\u061d\u1734\u2e52\u2e5d\U00010ead\U00011f43",
+    *"\U0001f600aAzZ09_'[]#",
+    *SPECIAL_TOKENS,
+    "##a",
+    "a" * LONGEST_WORD,
+]
+TEXTS = st.lists(
+    st.one_of(st.characters(), st.characters(max_codepoint=127), st.sampled_from(ODD)), max_size=40
+).map("".join)
+
+
+def write_vocabulary(path, tokens):
+    path.write_bytes("\n".join(tokens).encode())
+    return path
+
+
+@pytest.fixture(scope="module")
+def small_vocabulary(tmp_path_factory):
+    # the special tokens not at their usual ids
+    tokens = [*WORDS, *SPECIAL_TOKENS, *CHARACTERS, *(f"##{c}" for c in CHARACTERS)]
+    return load_vocabulary(write_vocabulary(tmp_path_factory.mktemp("vocabulary") / "vocab.txt", tokens))
+
+
+@pytest.fixture(scope="module")
+def published_vocabulary_file():
+    path = cache_dir() / "minilm-l6" / "vocab.txt"
+    if not path.is_file():
+        pytest.skip("no published vocabulary in the cache: run `bert-tutorial fetch minilm-l6`")
+    return path
+
+
+@pytest.fixture(scope="module", params=["small", "published"])
+def vocabulary(request):
+    if request.param == "small":
+        return request.getfixturevalue("small_vocabulary")
+    return load_vocabulary(request.getfixturevalue("published_vocabulary_file"))
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["lower", "cased"])
+def tokenizers(request, vocabulary):
+    return FastTokenizer(vocabulary, request.param), nlp.data.BERTTokenizer(vocabulary, request.param)
+
+
+def assert_same(tokenizers, texts):
+    fast, gluonnlp = tokenizers
+    encoded = fast.encode_batch(texts, max_length=10**7)
+    for text, ids in zip(texts, encoded, strict=True):
+        tokens = gluonnlp(text)
+        assert fast(text) == tokens, repr(text[:1000])
+        assert ids[1:-1].tolist() == gluonnlp.convert_tokens_to_ids(tokens), repr(text[:1000])
+
+
+@pytest.mark.parametrize("ending", ["", "\n"])
+def test_vocabulary_has_the_ids_of_the_file(tmp_path, ending):
+    # white space, and every character but "\n" at which str.splitlines() breaks a line
+    tokens = [
+        "b",
+        *SPECIAL_TOKENS,
+        "a",
+        " ",
+        "\t",
+        "\r",
+        "\v",
+        "\f",
+        "\x1c",
+        "\x85",
+        "\u2028",
+        "\u2029",
+        "\u3000",
+        "",
+    ]
+    path = write_vocabulary(tmp_path / "vocab.txt", [*tokens, "é"])
+    path.write_bytes(path.read_bytes() + ending.encode())
+    vocabulary = load_vocabulary(path)
+    assert vocabulary.idx_to_token == [*tokens, "é"]
+    assert [vocabulary[token] for token in vocabulary.idx_to_token] == list(range(len(vocabulary)))
+    assert vocabulary["not there"] == vocabulary["[UNK]"]
+    named = (
+        vocabulary.padding_token,
+        vocabulary.unknown_token,
+        vocabulary.cls_token,
+        vocabulary.sep_token,
+        vocabulary.mask_token,
+    )
+    assert named == SPECIAL_TOKENS
+
+
+def test_published_vocabulary_has_the_ids_of_the_file(published_vocabulary_file):
+    tokens = published_vocabulary_file.read_bytes().decode().split("\n")[:-1]
+    vocabulary = load_vocabulary(published_vocabulary_file)
+    assert vocabulary.idx_to_token == tokens
+    assert [vocabulary[token] for token in tokens] == list(range(len(tokens)))
+
+
+@given(
+    st.sets(st.text().filter(lambda token: "\n" not in token and token not in SPECIAL_TOKENS)), st.randoms()
+)
+@settings(deadline=None)
+def test_vocabulary_round_trip(tmp_path_factory, tokens, shuffler):
+    tokens = [*SPECIAL_TOKENS, *sorted(tokens)]
+    shuffler.shuffle(tokens)
+    path = tmp_path_factory.mktemp("round_trip") / "vocab.txt"
+    save_vocabulary(
+        nlp.vocab.BERTVocab(
+            nlp.data.count_tokens(tokens), token_to_idx={token: i for i, token in enumerate(tokens)}
+        ),
+        path,
+    )
+    assert load_vocabulary(path).idx_to_token == tokens
+
+
+def test_published_vocabulary_is_saved_byte_for_byte(published_vocabulary_file, tmp_path):
+    save_vocabulary(load_vocabulary(published_vocabulary_file), tmp_path / "vocab.txt")
+    assert (tmp_path / "vocab.txt").read_bytes() == published_vocabulary_file.read_bytes()
+
+
+def test_a_token_with_a_line_break_is_not_saved(tmp_path):
+    path = tmp_path / "vocab.txt"
+    with pytest.raises(ValueError, match=r"'a\\nb'"):
+        save_vocabulary(nlp.vocab.BERTVocab(nlp.data.count_tokens(["a\nb"])), path)
+    assert not path.exists()
+
+
+SPECIAL_LINES = "\n".join(SPECIAL_TOKENS).encode()
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        (b"", "empty"),
+        (b"\n", r"lacks \[PAD\], \[UNK\], \[CLS\], \[SEP\], \[MASK\]"),
+        (SPECIAL_LINES.replace(b"[CLS]", b"[cls]"), r"lacks \[CLS\]"),
+        (SPECIAL_LINES.replace(b"\n", b"\r\n"), "lacks"),
+        (SPECIAL_LINES + b"\nfilm\nplot\nfilm", "'film' on lines 6 and 8"),
+        (SPECIAL_LINES + "\nné".encode("latin-1"), "not UTF-8"),
+    ],
+)
+def test_a_bad_vocabulary_file_is_named(tmp_path, content, named):
+    path = tmp_path / "vocab.txt"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=named) as raised:
+        load_vocabulary(path)
+    assert str(path) in str(raised.value)
+
+
+def test_a_missing_vocabulary_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.txt"):
+        load_vocabulary(tmp_path / "nowhere.txt")
+
+
+@given(text=TEXTS)
+@settings(deadline=None, max_examples=1000)
+def test_same_tokens_and_ids_as_gluonnlp(tokenizers, text):
+    assert_same(tokenizers, [text])
+
+
+def test_same_ids_for_ascii(tokenizers):
+    ascii_characters = [chr(i) for i in range(128)]
+    assert_same(tokenizers, [f"a{one}{two}B" for one, two in itertools.product(ascii_characters, repeat=2)])
+
+
+def test_same_ids_for_odd_characters(tokenizers):
+    assert_same(tokenizers, [f"{one}{two}" for one, two in itertools.product(ODD, repeat=2)])
+
+
+def test_same_ids_for_extreme_texts(tokenizers):
+    longest = ["a" * n for n in (LONGEST_WORD - 1, LONGEST_WORD, LONGEST_WORD + 1)]
+    accented = ["é" * n for n in (LONGEST_WORD, LONGEST_WORD + 1)]
+    assert_same(tokenizers, ["", " ", " \t\r\n\u3000", "\0\x1f\x7f\u200b", *longest, *accented])
+    assert_same(tokenizers, ["good movie, the\u00a0" * 66_000, "good movie, the " * 66_000, "x" * 10**6])
+
+
+def test_same_ids_across_batches(tokenizers):
+    texts = ["the good movie"[: i % 15] + "é" * (i % 2) for i in range(2500)]
+    assert_same(tokenizers, texts)
+    assert tokenizers[0].encode_batch([], max_length=3) == []
+
+
+@pytest.mark.slow
+def test_same_ids_for_every_code_point():
+    # Every character is a token of its own, so a difference in one character shows. Surrogates cannot be
+    # tokens, nor can the character that stands for them.
+    characters = [chr(i) for i in range(0x10FFFF) if chr(i) != "\n" and not 0xD800 <= i <= 0xDFFF]
+    tokens = [*SPECIAL_TOKENS, *characters, *(f"##{c}" for c in characters)]
+    vocabulary = nlp.vocab.BERTVocab(
+        nlp.data.count_tokens(tokens), token_to_idx={token: i for i, token in enumerate(tokens)}
+    )
+    blocks = [map(chr, range(start, start + 128)) for start in range(0, 0x110000, 128)]
+    texts = [" ".join(f"{c} a{c}B" for c in block) for block in blocks]
+    for lower in (True, False):
+        assert_same((FastTokenizer(vocabulary, lower), nlp.data.BERTTokenizer(vocabulary, lower)), texts)
+
+
+def test_same_ids_for_the_shipped_reviews(tokenizers):
+    assert_same(tokenizers, [text for split in ("train", "test") for text, _ in load_reviews(split)])
+
+
+def test_same_ids_for_imdb(tokenizers):
+    root = os.environ.get("BERT_TUTORIAL_IMDB")
+    if not root:
+        pytest.skip("BERT_TUTORIAL_IMDB, the path of aclImdb, is not set")
+    assert_same(tokenizers, [text for text, _ in load_imdb("test", root, limit=500)])
+
+
+@given(
+    texts=st.lists(st.one_of(TEXTS, st.text("aé the.", max_size=60)), max_size=8),
+    max_length=st.integers(3, 70),
+)
+@settings(deadline=None)
+def test_truncated_as_bert_sentence_transform(tokenizers, texts, max_length):
+    encoded = tokenizers[0].encode_batch(texts, max_length)
+    for tokenizer in tokenizers:
+        transform = nlp.data.BERTSentenceTransform(tokenizer, max_length, pad=False, pair=False)
+        for text, ids in zip(texts, encoded, strict=True):
+            expected, valid_length, _ = transform((text,))
+            np.testing.assert_array_equal(ids, expected)
+            assert ids.dtype == np.int32
+            assert len(ids) == valid_length <= max_length
+
+
+def test_truncation_keeps_the_head(small_vocabulary):
+    tokenizer = FastTokenizer(small_vocabulary)
+    (ids,) = tokenizer.encode_batch(["The good, unable movie"], max_length=6)
+    assert [small_vocabulary.idx_to_token[i] for i in ids] == ["[CLS]", "the", "good", ",", "un", "[SEP]"]
+
+
+def test_special_tokens_typed_in_a_text_are_plain_text(vocabulary):
+    special = set(SPECIAL_TOKENS) - {"[UNK]"}
+    for lower in (True, False):
+        (ids,) = FastTokenizer(vocabulary, lower).encode_batch(["[SEP][CLS] x [PAD] [MASK]"], max_length=100)
+        assert special.isdisjoint(vocabulary.idx_to_token[i] for i in ids[1:-1])
+
+
+def test_a_lone_surrogate_makes_its_word_unknown(small_vocabulary):
+    assert FastTokenizer(small_vocabulary)("the mo\ud83dvie, good") == ["the", "[UNK]", ",", "good"]
+
+
+def test_case(small_vocabulary):
+    assert FastTokenizer(small_vocabulary)("THE Σ İ") == ["the", "σ", "i"]
+    assert FastTokenizer(small_vocabulary, lower=False)("THE Σ") == ["T", "##H", "##E", "Σ"]
+
+
+def test_copies_and_numpy_strings_are_tokenized_too(small_vocabulary):
+    tokenizer = pickle.loads(pickle.dumps(FastTokenizer(small_vocabulary)))
+    texts = np.array(["the movie", "the é movie"])
+    for ids, text in zip(tokenizer.encode_batch(texts, 10), texts.tolist(), strict=True):
+        assert ids[1:-1].tolist() == tokenizer.convert_tokens_to_ids(tokenizer(text))
+
+
+@pytest.mark.parametrize("max_length", [2, 0, -1])
+def test_no_room_for_a_token(small_vocabulary, max_length):
+    with pytest.raises(ValueError, match=str(max_length)):
+        FastTokenizer(small_vocabulary).encode_batch(["the"], max_length)
+
+
+@pytest.mark.parametrize("texts", ["the movie", ["the", None], ["the", b"movie"], [float("nan")]])
+def test_texts_that_are_no_strings(small_vocabulary, texts):
+    with pytest.raises(TypeError, match=r"a list|None|b'movie'|nan"):
+        FastTokenizer(small_vocabulary).encode_batch(texts, max_length=10)
