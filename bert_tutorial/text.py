@@ -93,7 +93,7 @@ def save_vocabulary(vocabulary, path):
 class FastTokenizer:
     """`nlp.data.BERTTokenizer(vocabulary, lower)` on all cores: same calls, same ids for every string.
 
-    Words of ASCII text, nine reviews in ten, are cut by one regular expression; those of other text by
+    Words of ASCII text, as most reviews are, are cut by one regular expression; those of other text by
     GluonNLP's own `BERTBasicTokenizer`, because accents, punctuation and control characters depend on the
     Unicode tables of the Python that runs, and `tokenizers` brings tables of its own. Only the cutting of
     words into pieces is left to `tokenizers`.

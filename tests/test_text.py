@@ -1,18 +1,18 @@
+"""The vocabulary file, and the fast tokenizer against GluonNLP's on every kind of text."""
+
 import itertools
-import os
 import pickle
 import string
 
-import bert_tutorial  # noqa: F401  # isort: skip  # before GluonNLP, which imports MXNet
+from bert_tutorial.datasets import load_imdb, load_reviews
+from bert_tutorial.fetching import cache_dir
+from bert_tutorial.text import LONGEST_WORD, SPECIAL_TOKENS, FastTokenizer, load_vocabulary, save_vocabulary
+
 import gluonnlp as nlp
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from bert_tutorial.datasets import load_imdb, load_reviews
-from bert_tutorial.fetching import cache_dir
-from bert_tutorial.text import LONGEST_WORD, SPECIAL_TOKENS, FastTokenizer, load_vocabulary, save_vocabulary
 
 CHARACTERS = [
     *string.ascii_letters,
@@ -35,9 +35,9 @@ ODD = [
     "##a",
     "a" * LONGEST_WORD,
 ]
-TEXTS = st.lists(
-    st.one_of(st.characters(), st.characters(max_codepoint=127), st.sampled_from(ODD)), max_size=40
-).map("".join)
+TEXTS = st.lists(st.one_of(st.characters(), st.characters(max_codepoint=127), st.sampled_from(ODD)), max_size=40).map(
+    "".join
+)
 
 
 def write_vocabulary(path, tokens):
@@ -123,18 +123,14 @@ def test_published_vocabulary_has_the_ids_of_the_file(published_vocabulary_file)
     assert [vocabulary[token] for token in tokens] == list(range(len(tokens)))
 
 
-@given(
-    st.sets(st.text().filter(lambda token: "\n" not in token and token not in SPECIAL_TOKENS)), st.randoms()
-)
+@given(st.sets(st.text().filter(lambda token: "\n" not in token and token not in SPECIAL_TOKENS)), st.randoms())
 @settings(deadline=None)
 def test_vocabulary_round_trip(tmp_path_factory, tokens, shuffler):
     tokens = [*SPECIAL_TOKENS, *sorted(tokens)]
     shuffler.shuffle(tokens)
     path = tmp_path_factory.mktemp("round_trip") / "vocab.txt"
     save_vocabulary(
-        nlp.vocab.BERTVocab(
-            nlp.data.count_tokens(tokens), token_to_idx={token: i for i, token in enumerate(tokens)}
-        ),
+        nlp.vocab.BERTVocab(nlp.data.count_tokens(tokens), token_to_idx={token: i for i, token in enumerate(tokens)}),
         path,
     )
     assert load_vocabulary(path).idx_to_token == tokens
@@ -226,11 +222,8 @@ def test_same_ids_for_the_shipped_reviews(tokenizers):
     assert_same(tokenizers, [text for split in ("train", "test") for text, _ in load_reviews(split)])
 
 
-def test_same_ids_for_imdb(tokenizers):
-    root = os.environ.get("BERT_TUTORIAL_IMDB")
-    if not root:
-        pytest.skip("BERT_TUTORIAL_IMDB, the path of aclImdb, is not set")
-    assert_same(tokenizers, [text for text, _ in load_imdb("test", root, limit=500)])
+def test_same_ids_for_imdb(tokenizers, imdb_sample):
+    assert_same(tokenizers, [text for text, _ in load_imdb("test", imdb_sample, limit=500)])
 
 
 @given(

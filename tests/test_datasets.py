@@ -1,0 +1,194 @@
+"""Datasets from every source, and one clear error for each way they can be wrong."""
+
+import json
+import re
+import tarfile
+from collections import Counter
+from itertools import combinations
+
+from bert_tutorial import datasets, load_imdb, load_reviews
+
+import pytest
+
+REVIEWS = {
+    "train/pos/0_9.txt": "Good.<br /><br />Very good.",
+    "train/pos/1_7.txt": "Nice  enough.",
+    "train/neg/0_1.txt": "Bad.",
+    "train/neg/1_4.txt": "Poor.",
+    "train/unsup/0_0.txt": "Not labelled.",
+    "test/pos/0_10.txt": "Splendid.",
+    "test/neg/0_3.txt": "Dull.",
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name, text in REVIEWS.items():
+        path = tmp_path / "aclImdb" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return tmp_path / "aclImdb"
+
+
+def as_archive(folder, path):
+    with tarfile.open(path, "w:gz") as archive:
+        archive.add(folder, arcname=folder.name)
+    return path
+
+
+def as_json(folder, target):
+    target.mkdir()
+    for split in ("train", "test"):
+        pairs = [[text, int(re.search(r"_(\d+)\.", name)[1])] for name, text in REVIEWS.items() if split in name[:5]]
+        (target / f"{split}.json").write_text(json.dumps([p for p in pairs if p[1]]), encoding="utf-8")
+    return target
+
+
+@pytest.fixture(params=["folder", "folder above", "archive", "json"])
+def root(request, folder, tmp_path):
+    return {
+        "folder": lambda: folder,
+        "folder above": lambda: folder.parent,
+        "archive": lambda: as_archive(folder, tmp_path / "a.tar.gz"),
+        "json": lambda: as_json(folder, tmp_path / "json"),
+    }[request.param]()
+
+
+def test_every_source_gives_the_same_reviews(root):
+    assert sorted(load_imdb("train", root)) == [
+        ("Bad.", 0),
+        ("Good. Very good.", 1),
+        ("Nice enough.", 1),
+        ("Poor.", 0),
+    ]
+    assert sorted(load_imdb("test", str(root))) == [("Dull.", 0), ("Splendid.", 1)]
+
+
+def test_limit_is_balanced_and_repeatable(root):
+    drawn = list(load_imdb("train", root, limit=2))
+    assert sorted(label for _, label in drawn) == [0, 1]
+    assert drawn == list(load_imdb("train", root, limit=2))
+    assert len(load_imdb("train", root, limit=1000)) == 4
+
+
+def test_neutral_scores_are_an_error(folder):
+    (folder / "train/pos/7_5.txt").write_text("So so.")
+    with pytest.raises(ValueError, match=r"7_5\.txt.*5"):
+        load_imdb("train", folder)
+
+
+def test_an_empty_review_is_an_error(folder):
+    (folder / "test/pos/7_8.txt").write_text(" <br /> ")
+    with pytest.raises(ValueError, match=r"7_8\.txt.*empty"):
+        load_imdb("test", folder)
+
+
+def test_a_half_written_archive_is_an_error(folder, tmp_path):
+    path = as_archive(folder, tmp_path / "a.tar.gz")
+    path.write_bytes(path.read_bytes()[:-60])
+    with pytest.raises(ValueError, match=r"a\.tar\.gz"):
+        load_imdb("train", path)
+
+
+def test_damaged_json_is_an_error(folder, tmp_path):
+    root = as_json(folder, tmp_path / "json")
+    (root / "train.json").write_text('[["Good.", 9], ["Ba')
+    with pytest.raises(ValueError, match=r"train\.json"):
+        load_imdb("train", root)
+
+
+def test_missing_things_are_errors(folder, tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        load_imdb("train", tmp_path / "nowhere")
+    (tmp_path / "bare").mkdir()
+    with pytest.raises(FileNotFoundError, match="no train reviews"):
+        load_imdb("train", tmp_path / "bare")
+    with pytest.raises(ValueError, match="dev"):
+        load_imdb("dev", folder)
+    with pytest.raises(ValueError, match="limit"):
+        load_imdb("train", folder, limit=0)
+
+
+def test_download_tries_the_hosts_in_order_and_keeps_json(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("BERT_TUTORIAL_CACHE", str(tmp_path / "cache"))
+    asked = []
+
+    def download(url, path, known_hash=None):
+        asked.append(url)
+        assert known_hash == "sha1:01ada507287d82875905620988597833ad4e0903"
+        if len(asked) == 1:
+            raise OSError("first host is down")
+        as_archive(folder, path)
+
+    monkeypatch.setattr(datasets, "download", download)
+    assert len(load_imdb("train")) == 4
+    assert asked == list(datasets.ACL_IMDB_URLS)
+    assert len(load_imdb("test")) == 2
+    assert len(asked) == 2, "the second split came from the cache"
+    assert sorted(p.name for p in (tmp_path / "cache/imdb").iterdir()) == ["test.json", "train.json"]
+
+
+def test_real_archive(imdb_sample):
+    train, test = load_imdb("train", imdb_sample), load_imdb("test", imdb_sample)
+    assert Counter(label for _, label in train) == {0: 1000, 1: 1000}
+    assert Counter(label for _, label in test) == {0: 500, 1: 500}
+    assert not any("<br" in text for text, _ in train)
+
+
+def test_shipped_reviews_are_as_described():
+    train, test = load_reviews("train"), load_reviews("test")
+    assert Counter(label for _, label in train) == {0: 150, 1: 150}
+    assert Counter(label for _, label in test) == {0: 50, 1: 50}
+    texts = [text for text, _ in [*train, *test]]
+    assert all(30 <= len(text.split()) <= 120 for text in texts)
+
+    def trigrams(text):
+        words = re.findall(r"[a-z']+", text.lower())
+        return set(zip(words, words[1:], words[2:], strict=False))
+
+    grams = [trigrams(text) for text in texts]
+    nearest = max(len(a & b) / len(a | b) for a, b in combinations(grams, 2))
+    assert nearest < 0.2, "two reviews are nearly the same"
+
+
+def table(path, rows, header="split\tlabel\ttext"):
+    path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    return path
+
+
+def test_own_tables(tmp_path):
+    path = table(tmp_path / "own.tsv", ['train\t1\tHe said "wow', "test\t0\tno"])
+    assert list(load_reviews("train", path)) == [('He said "wow', 1)]
+    path = table(tmp_path / "own.csv", ['train,1,"good, really"', "test,0,no"], header="split,label,text")
+    assert list(datasets.load_dataset(path, "train")) == [("good, really", 1)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "header", "message"),
+    [
+        (["1\tgood"], "label\ttext", "split"),
+        (["train\t1\tgood"], "split\tlabel\ttxt", "text"),
+        (["train\t2\tgood"], "split\tlabel\ttext", "line 2"),
+        (["train\t1\tgood", "train\t0\t "], "split\tlabel\ttext", "line 3.*empty"),
+        (["train\t1"], "split\tlabel\ttext", "line 2"),
+        (["test\t1\tgood"], "split\tlabel\ttext", "'train'"),
+        ([], "", "split"),
+    ],
+)
+def test_tables_that_are_wrong(tmp_path, rows, header, message):
+    with pytest.raises(ValueError, match=message):
+        load_reviews("train", table(tmp_path / "own.tsv", rows, header))
+
+
+def test_load_dataset_names(tmp_path):
+    assert len(datasets.load_dataset("sample", "test")) == 100
+    with pytest.raises(FileNotFoundError, match="sample, imdb"):
+        datasets.load_dataset("sampel", "test")
+
+
+def test_validation_split_keeps_the_share_of_each_class():
+    reviews = load_reviews("train")
+    train, valid = datasets.split_off_validation(reviews)
+    assert len(train) == 270
+    assert Counter(label for _, label in valid) == {0: 15, 1: 15}
+    assert not {text for text, _ in train} & {text for text, _ in valid}

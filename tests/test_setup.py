@@ -1,0 +1,275 @@
+"""setup.py, requirements.lock and environment.yml agree; the wheel is whole; the Makefile sets up .venv."""
+
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import setuptools
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def setup(monkeypatch):
+    """What setup.py passes to setuptools."""
+    passed = {}
+    monkeypatch.setattr(setuptools, "setup", passed.update)
+    runpy.run_path(str(ROOT / "setup.py"))
+    return passed
+
+
+def read_lock():
+    """The entries of requirements.lock: pairs of a requirement and the list of its hashes."""
+    text = (ROOT / "requirements.lock").read_text().replace("\\\n", "")
+    lines = [line for line in text.splitlines() if line and not line.lstrip().startswith("#")]
+    entries = [re.split(r"\s+--hash=", line) for line in lines]
+    return [(Requirement(requirement), hashes) for requirement, *hashes in entries]
+
+
+@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12"])
+@pytest.mark.parametrize(("system", "machine"), [("linux", "x86_64"), ("linux", "aarch64"), ("darwin", "x86_64")])
+def test_lock_pins_every_requirement_of_setup(setup, python, system, machine):
+    place = {
+        "python_version": python,
+        "python_full_version": f"{python}.13",
+        "sys_platform": system,
+        "platform_machine": machine,
+    }
+    pinned = {}
+    for requirement, _ in read_lock():
+        if not requirement.marker or requirement.marker.evaluate(place):
+            assert canonicalize_name(requirement.name) not in pinned
+            pinned[canonicalize_name(requirement.name)] = requirement
+    for wanted in map(Requirement, setup["install_requires"] + setup["extras_require"]["dev"]):
+        (pin,) = pinned[canonicalize_name(wanted.name)].specifier
+        assert pin.operator == "=="
+        assert wanted.specifier.contains(pin.version), f"{wanted} is not met by {pin}"
+
+
+def test_every_lock_entry_has_hashes():
+    for requirement, hashes in read_lock():
+        assert hashes, requirement
+        assert all(re.fullmatch("sha256:[0-9a-f]{64}", value) for value in hashes), requirement
+
+
+def test_lock_names_no_host_and_no_path():
+    assert not re.search(r"[/@]|^-", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
+
+
+def test_environment_uses_the_lock_and_a_python_that_fits(setup):
+    *conda, pip = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    assert pip["pip"] == ["-e .[lock]"]
+    assert [Requirement(line) for line in setup["extras_require"]["lock"]] == [entry for entry, _ in read_lock()]
+    (python,) = [entry.removeprefix("python=") for entry in conda if entry.startswith("python=")]
+    assert SpecifierSet(setup["python_requires"]).contains(python)
+
+
+def run(*command, **options):
+    """Run `command`, fail the test with its output if it fails, and return what it printed."""
+    result = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=300, **options)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+@pytest.mark.slow
+def test_wheel_made_from_the_source_archive_works_outside_of_the_clone(tmp_path):
+    source, dist, target = tmp_path / "source", tmp_path / "dist", tmp_path / "target"
+    shutil.copytree(ROOT / "bert_tutorial", source / "bert_tutorial", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "data", source / "data")
+    for name in ("setup.py", "pyproject.toml", "requirements.lock", "MANIFEST.in", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    build = f"import setuptools.build_meta as backend; backend.build_sdist({str(dist)!r})"
+    run(sys.executable, "-c", build, cwd=source)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    run(*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", dist, *dist.glob("*.tar.gz"))
+    (wheel,) = dist.glob("*.whl")
+
+    modules = {f"bert_tutorial/{path.name}" for path in (ROOT / "bert_tutorial").glob("*.py")}
+    assert modules | {"bert_tutorial/data/reviews.tsv"} <= set(zipfile.ZipFile(wheel).namelist())
+
+    run(*pip, "install", "--no-deps", "--no-index", "--target", target, wheel)
+    elsewhere = {"cwd": tmp_path, "env": {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(target)}}
+    where = run(sys.executable, "-c", "import bert_tutorial; print(bert_tutorial.__file__)", **elsewhere)
+    assert Path(where.strip()).parent == target / "bert_tutorial"
+    assert "finetune" in run(sys.executable, "-m", "bert_tutorial", "--help", **elsewhere)
+    assert "finetune" in run(target / "bin" / "bert-tutorial", "--help", **elsewhere)
+
+
+# A Python 3.12 that does nothing but write down what it is asked to do. It cannot install while `offline` exists.
+FAKE_PYTHON = """
+case "$1 $2" in
+"-c "*) echo 3.12 ;;
+"- ") cat >/dev/null ;;
+"-m venv") echo venv >>log; mkdir -p .venv/bin; cp "$0" .venv/bin/python ;;
+"-m pip") echo pip >>log; [ ! -e offline ] ;;
+esac
+"""
+
+
+class Clone:
+    """A copy of the files that the set-up needs, and a PATH that holds nothing else than what it is given."""
+
+    def __init__(self, folder):
+        self.root, self.bin = folder / "clone", folder / "bin"
+        self.bin.mkdir()
+        shutil.copytree(ROOT / ".ci", self.root / ".ci")
+        for name in ("Makefile", "setup.py", "requirements.lock"):
+            shutil.copy(ROOT / name, self.root)
+        for tool in ("awk", "cat", "cksum", "cp", "date", "dirname", "echo", "head", "make", "mkdir", "rm", "sh"):
+            self.add(tool, f'exec {shutil.which(tool)} "$@"')
+
+    def add(self, name, script):
+        self.add_at(self.bin / name, script)
+
+    @staticmethod
+    def add_at(path, script):
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+
+    def make(self, *arguments, **environment):
+        """Run make; return its exit code and the lines printed, without make's own."""
+        result = subprocess.run(
+            ["make", *arguments],
+            cwd=self.root,
+            env={"PATH": str(self.bin), **environment},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        lines = (result.stdout + result.stderr).splitlines()
+        return result.returncode, [line for line in lines if not re.match(r"g?make(\[\d+\])?: ", line)]
+
+    def log(self):
+        """What the fake Python was asked to do since the last call."""
+        path = self.root / "log"
+        steps = path.read_text().split() if path.exists() else []
+        path.unlink(missing_ok=True)
+        return steps
+
+
+@pytest.fixture
+def clone(tmp_path):
+    return Clone(tmp_path)
+
+
+@pytest.mark.parametrize("target", ["demo", "test", "lab"])
+def test_no_python_is_one_line(clone, target):
+    code, lines = clone.make(target)
+    assert code != 0
+    assert len(lines) == 1
+    assert "Python 3.12" in lines[0]
+
+
+def test_only_a_newer_python_is_one_line_that_shows_a_way(clone):
+    clone.add("python3.12", "exit 127")  # what a pyenv shim does
+    clone.add("python3", "echo 3.13")
+    code, lines = clone.make("demo")
+    assert code != 0
+    assert len(lines) == 1
+    assert "3.13" in lines[0]
+    assert "uv" in lines[0]
+
+
+def test_python_asked_for_is_the_one_used(clone):
+    clone.add("python3.12", FAKE_PYTHON)
+    clone.add("other", "echo 3.13")
+    code, lines = clone.make("venv", "PYTHON=other")
+    assert code != 0
+    assert len(lines) == 1
+    assert "other" in lines[0]
+
+
+def test_uv_brings_python_where_there_is_none(clone):
+    clone.add("fake", FAKE_PYTHON)
+    clone.add("uv", '[ "$1" = venv ] && exec fake -m venv')
+    code, lines = clone.make("venv")
+    assert code == 0, lines
+    assert clone.log()[:2] == ["venv", "pip"]
+
+
+def test_no_compiler_is_one_line_before_anything_is_made(clone):
+    clone.add("python3", f'exec {sys.executable} "$@"')
+    code, lines = clone.make("demo", CC="gcc")
+    assert code != 0
+    assert len(lines) == 1
+    assert "gcc" in lines[0]
+    assert not (clone.root / ".venv").exists()
+
+
+def test_second_set_up_does_nothing(clone):
+    clone.add("python3", FAKE_PYTHON)
+    code, lines = clone.make("venv")
+    assert code == 0, lines
+    assert clone.log()[:2] == ["venv", "pip"]
+    assert clone.make("venv") == (0, [])
+    assert clone.log() == []
+
+
+def move(clone):
+    clone.root = clone.root.rename(clone.root.with_name("moved"))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        move,
+        lambda clone: (clone.root / ".venv/ready").unlink(),
+        lambda clone: (clone.root / ".venv/bin/python").unlink(),
+    ],
+    ids=["moved", "half-made", "interpreter gone"],
+)
+def test_damaged_venv_is_made_again(clone, damage):
+    clone.add("python3", FAKE_PYTHON)
+    clone.make("venv")
+    clone.log()
+    damage(clone)
+    code, lines = clone.make("venv")
+    assert code == 0, lines
+    assert clone.log()[:2] == ["venv", "pip"]
+
+
+def test_failed_install_is_tried_again(clone):
+    clone.add("python3", FAKE_PYTHON)
+    (clone.root / "offline").touch()
+    assert clone.make("venv")[0] != 0
+    (clone.root / "offline").unlink()
+    clone.log()
+    assert clone.make("venv")[0] == 0
+    assert "pip" in clone.log()
+
+
+@pytest.mark.parametrize("name", ["setup.py", "requirements.lock"])
+def test_changed_requirements_update_the_venv_in_place(clone, name):
+    clone.add("python3", FAKE_PYTHON)
+    clone.make("venv")
+    clone.log()
+    with (clone.root / name).open("a") as file:
+        file.write("# changed\n")
+    code, lines = clone.make("venv")
+    assert code == 0, lines
+    assert set(clone.log()) == {"pip"}
+
+
+def test_demo_stops_at_the_first_failing_step(clone):
+    clone.add("python3", FAKE_PYTHON)
+    clone.make("venv")
+    clone.add_at(clone.root / ".venv/bin/bert-tutorial", 'echo "$1" >>log; [ "$1" != finetune ]')
+    clone.log()
+    assert clone.make("demo")[0] != 0
+    assert clone.log() == ["doctor", "fetch", "finetune"]
+
+
+def test_plain_make_lists_every_target(clone):
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    code, lines = clone.make()
+    assert code == 0
+    assert {line.split()[1] for line in lines} == targets - {"help", "venv"}
