@@ -31,7 +31,7 @@ setup(
         "pooch>=1.8",
         "psutil>=5.9",
         "safetensors>=0.4",
-        "tokenizers>=0.19",
+        "tokenizers>=0.20",
         "tqdm>=4.66",
     ],
     extras_require={

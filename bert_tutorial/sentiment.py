@@ -95,7 +95,7 @@ class SentimentClassifier:
         try:
             net.load_parameters(str(folder / "model.params"), ctx=ctx)
         except (mx.MXNetError, AssertionError, ValueError) as error:
-            raise ValueError(f"{folder}/model.params is damaged or does not fit config.json: {error}") from error
+            raise ValueError(f"{folder}/model.params is damaged or does not fit config.json") from error
         return cls(net, load_vocabulary(folder / "vocab.txt"), config, ctx)
 
     def save(self, folder):

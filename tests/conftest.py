@@ -9,6 +9,7 @@ from bert_tutorial import BERTModel, seed_everything
 from bert_tutorial.pretrained import OURS, _encoder_names
 
 import pytest
+from mxnet import nd
 from safetensors.numpy import save_file
 
 TINY = {
@@ -35,6 +36,8 @@ def tiny_checkpoint(tmp_path_factory):
     seed_everything(11)
     bert = BERTModel(len(tokens), 16, 32, 2, 2, 0.1, 64)
     bert.initialize()
+    for parameter in bert.collect_params(".*weight").values():  # larger than BERT's, so that it learns in seconds
+        parameter.set_data(nd.random.normal(0, 0.3, shape=parameter.shape))
     parameters = bert._collect_params_with_prefix()
     names = _encoder_names(2, OURS)
     save_file({hf: parameters[own].data().asnumpy() for hf, own in names.items()}, folder / "model.safetensors")

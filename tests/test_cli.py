@@ -1,0 +1,199 @@
+"""The command, run whole on a tiny checkpoint."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+from bert_tutorial import cli, load_pretrained
+from bert_tutorial.cli import main
+
+import pytest
+from click.testing import CliRunner
+
+OUTPUTS = {"model.params", "config.json", "vocab.txt", "metrics.json"}
+
+
+def run(*arguments, code=0, **options):
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments], **options)
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    return result
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """A task that the tiny network can do."""
+    path = tmp_path_factory.mktemp("data") / "reviews.tsv"
+    rows = [
+        f"{split}\t{label}\tthe film {i} was {'great great great' if label else 'awful awful awful'}"
+        for split, count in (("train", 80), ("test", 21))
+        for i, label in enumerate([0, 1] * count)
+    ]
+    path.write_text("\n".join(["split\tlabel\ttext", *rows]) + "\n")
+    return path
+
+
+SMALL = ("--epochs", 3, "--batch-size", 8, "--max-length", 32, "--lr", 0.003)
+
+
+@pytest.fixture(scope="module")
+def finetuned(tiny_checkpoint, table, tmp_path_factory):
+    output = tmp_path_factory.mktemp("run") / "deep" / "folder"
+    result = run("finetune", "--pretrained", tiny_checkpoint, "--data", table, *SMALL, "--output", output)
+    assert "seed 1" in result.output
+    return output
+
+
+def test_finetune_writes_what_the_contract_says(finetuned):
+    assert {path.name for path in finetuned.iterdir()} == OUTPUTS
+    metrics = json.loads((finetuned / "metrics.json").read_text())
+    assert metrics["accuracy"] > 0.9
+    assert metrics["count"] == 42
+    assert metrics["seed"] == 1
+    assert metrics["tokens_per_second"] > 0
+    assert metrics["peak_memory_bytes"] > 10**7
+    assert metrics["versions"]["mxnet"] == "1.9.1"
+    assert len(metrics["history"]) == 3
+
+
+def test_evaluate_agrees_with_finetune(finetuned, table):
+    metrics = json.loads((finetuned / "metrics.json").read_text())
+    score = json.loads(run("evaluate", finetuned, "--data", table, "--json").stdout)
+    assert set(score) == {"accuracy", "loss", "count"}
+    assert score["accuracy"] == metrics["accuracy"]
+    assert score["loss"] == pytest.approx(metrics["loss"], rel=1e-5)
+    limited = json.loads(run("evaluate", finetuned, "--data", table, "--json", "--limit", 10).stdout)
+    assert limited["count"] == 10
+    assert "42 reviews" in run("evaluate", finetuned, "--data", table).stdout
+
+
+def test_predict_answers_in_order(finetuned, tmp_path):
+    texts = ["the film was great great", "awful awful, awful", 'great "great" great, the film was great great'] * 5
+    rows = [
+        json.loads(line)
+        for line in run("predict", finetuned, *texts, "--json", "--batch-size", 4).stdout.split("\n")[:-1]
+    ]
+    assert [row["text"] for row in rows] == texts
+    assert [row["label"] for row in rows] == ["positive", "negative", "positive"] * 5
+    assert all(0.5 <= row["probability"] <= 1 for row in rows)
+    file = tmp_path / "texts.txt"
+    file.write_text("\n".join(texts) + "\n")
+    assert run("predict", finetuned, "--file", file, "--json").stdout.count("\n") == 15
+    assert run("predict", finetuned, "--file", "-", input="awful awful\n").stdout.startswith("negative")
+
+
+@pytest.mark.parametrize("arguments", [(), ("  ",)])
+def test_predict_wants_text(finetuned, arguments):
+    run("predict", finetuned, *arguments, code=1 if arguments else 2)
+
+
+def test_the_same_seed_gives_the_same_numbers(tiny_checkpoint, table, tmp_path):
+    scores = []
+    for seed in (4, 4):
+        output = tmp_path / "run"
+        options = ("--epochs", 1, "--max-length", 32, "--train-limit", 60, "--seed", seed, "--output", output)
+        run("finetune", "--pretrained", tiny_checkpoint, "--data", table, *options)
+        scores.append(json.loads((output / "metrics.json").read_text())["loss"])
+    assert scores[0] == scores[1]
+
+
+def test_doctor_tells_what_was_found():
+    output = run("doctor").stdout
+    for wanted in ("mxnet 1.9.1", "threads:", "BLAS kernels:", "cpu(0)", "minilm-l6", "sample: shipped"):
+        assert wanted in output
+
+
+@pytest.mark.parametrize("command", [[], ["finetune"], ["evaluate"], ["predict"], ["fetch"], ["doctor"]])
+def test_help_explains_each_option(command):
+    output = run(*command, "--help").stdout
+    for line in re.findall(r"^  (--?\w.*)", output, re.M):
+        assert len(line.split("  ")) > 1 or command, line
+    assert "Usage" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["finetune", "--data", "sampel"], 1, "sampel"),
+        (["finetune", "--pretrained", "no-such-model"], 1, "minilm-l6"),
+        (["finetune", "--max-length", "1000"], 1, "512"),
+        (["finetune", "--lr", "0"], 1, "lr"),
+        (["finetune", "--epochs", "0"], 2, "--epochs"),
+        (["finetune", "--train-limit", "-3"], 2, "--train-limit"),
+        (["finetune", "--colour", "red"], 2, "--colour"),
+        (["evaluate", "nowhere"], 2, "nowhere"),
+        (["fetch"], 2, "NAME"),
+        (["fetch", "hf:nonsense"], 1, "hf:ORG/NAME"),
+        (["fetch", "minilm"], 1, "minilm-l6"),
+        (["nonsense"], 2, "nonsense"),
+    ],
+)
+def test_mistakes_get_one_clear_error(arguments, code, message, tmp_path, tiny_checkpoint):
+    with_output = [*arguments, "--output", tmp_path] if arguments[0] == "finetune" else arguments
+    if arguments[0] == "finetune" and "--pretrained" not in arguments and "--max-length" not in arguments:
+        with_output += ["--pretrained", tiny_checkpoint, "--max-length", 32] if code == 1 else []
+    if "--max-length" in arguments:
+        with_output += ["--pretrained", tiny_checkpoint]
+        message = "64"
+    result = run(*with_output, code=code)
+    error = [line for line in result.stderr.splitlines() if line.startswith("Error")]
+    assert len(error) == 1
+    assert message in error[0]
+
+
+def test_a_folder_that_is_no_result(tmp_path, finetuned):
+    assert "model.params" in run("evaluate", tmp_path, code=1).stderr
+    for name in OUTPUTS:
+        (tmp_path / name).write_bytes((finetuned / name).read_bytes())
+    (tmp_path / "model.params").write_bytes((finetuned / "model.params").read_bytes()[:1000])
+    assert "model.params is damaged" in run("predict", tmp_path, "great", code=1).stderr
+
+
+def test_output_that_cannot_be_written_is_said_before_training(tmp_path, tiny_checkpoint, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(cli, "train_loop", lambda *_, **__: pytest.fail("training started"))
+    run("finetune", "--pretrained", tiny_checkpoint, "--output", tmp_path / "file", code=1)
+
+
+def test_a_diverging_run_says_so(tiny_checkpoint, table, tmp_path):
+    options = ("--max-length", 32, "--lr", 1e30, "--output", tmp_path)
+    error = run("finetune", "--pretrained", tiny_checkpoint, "--data", table, *options, code=1).stderr
+    assert re.search(r"step \d+ \(learning rate", error)
+
+
+def test_module_and_interrupt(tiny_checkpoint, table, tmp_path):
+    """Ctrl-C: no traceback, exit code 1, and --resume ends as if nothing had happened."""
+    settings = ["--pretrained", tiny_checkpoint, "--data", table, "--epochs", 15, "--batch-size", 8, "--max-length", 32]
+
+    def command(output, *extra):
+        arguments = [str(a) for a in (*settings, "--output", output, *extra)]
+        return [sys.executable, "-m", "bert_tutorial", "finetune", *arguments]
+
+    checkpoint = tmp_path / "a/checkpoint.params"
+    process = subprocess.Popen(command(tmp_path / "a"), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    deadline = time.time() + 120
+    while not checkpoint.exists() and time.time() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "Traceback" not in error
+    assert "interrupted" in error
+    assert "--resume" in error
+    assert os.listdir(tmp_path / "a") == ["checkpoint.params"]
+    for output, extra in (("a", ["--resume"]), ("b", [])):
+        subprocess.run(command(tmp_path / output, *extra), check=True, capture_output=True)
+    losses = [json.loads((tmp_path / output / "metrics.json").read_text())["loss"] for output in ("a", "b")]
+    assert losses[0] == losses[1]
+
+
+def test_offline_works_from_the_cache(tiny_checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setenv("BERT_TUTORIAL_CACHE", str(tmp_path))
+    (tmp_path / "hf/org").mkdir(parents=True)
+    (tmp_path / "hf/org/tiny").symlink_to(tiny_checkpoint)
+    load_pretrained("hf:org/tiny")
+    assert "hf/org/tiny" in run("fetch", "hf:org/tiny").stdout
