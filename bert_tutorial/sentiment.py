@@ -101,6 +101,7 @@ class SentimentClassifier:
     def save(self, folder):
         """Write `model.params`, `config.json` and `vocab.txt`, each whole or not at all."""
         folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
         save_parameters(self.net, folder / "model.params")
         save_vocabulary(self.vocabulary, folder / "vocab.txt")
         write_text(folder / "config.json", json.dumps(self.config, indent=2))

@@ -134,6 +134,34 @@ def test_gradient_is_clipped_after_the_mean(monkeypatch):
     assert norms[0] == pytest.approx(norms[1], rel=1e-3)
 
 
+def test_steps_are_those_of_adamw():
+    """Against Adam with bias correction and decoupled decay, written out in NumPy."""
+    lr, decay, clip, steps = 0.01, 0.3, 1.0, 5
+    net = build(dropout=0.0)
+    weight = net.classifier.weight
+    expected = weight.data().asnumpy().astype("float64")
+    mean = variance = 0
+    gradients = []
+
+    def loss_fn(logits, labels):
+        """Its gradient with respect to the classifier's weight alone is not zero, and differs from step to step."""
+        pooled = nd.ones((len(labels), 16)) * (len(gradients) + 1) * 0.01
+        gradient = np.zeros((2, 16))
+        gradient[0] = 0.01 * (len(gradients) + 1)
+        gradients.append(gradient)
+        return nd.FullyConnected(pooled, weight.data(), num_hidden=2, no_bias=True)[:, 0] + 0 * logits.sum(axis=1)
+
+    train_loop(net, make_batches([4]) * steps, None, 1, lr, CTX, loss_fn, weight_decay=decay, warmup_ratio=0)
+    for t, gradient in enumerate(gradients, start=1):
+        rate = learning_rate(t, steps, lr, 0)
+        gradient = gradient / max(1, np.linalg.norm(gradient) / clip)
+        mean = 0.9 * mean + 0.1 * gradient
+        variance = 0.999 * variance + 0.001 * gradient**2
+        adam = (mean / (1 - 0.9**t)) / (np.sqrt(variance / (1 - 0.999**t)) + 1e-6)
+        expected = expected - rate * (adam + decay * expected)
+    np.testing.assert_allclose(weight.data().asnumpy(), expected, atol=1e-4)
+
+
 def test_no_decay_on_biases_and_layer_norm():
     net = build(dropout=0.0)
     for parameter in net.collect_params().values():

@@ -1,0 +1,74 @@
+"""The figures that the notebooks show. Colours stay apart for the colour-blind; every figure has alt text."""
+
+import io
+
+from IPython.display import Image, display
+from matplotlib.figure import Figure
+
+POSITIVE, NEGATIVE = "#0072B2", "#D55E00"  # Okabe and Ito's blue and vermilion
+
+
+def show(figure, alt):
+    """Display a figure with alt text.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+    alt : str
+        What the figure says, for readers who cannot see it.
+    """
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=100, bbox_inches="tight")
+    display(Image(buffer.getvalue(), format="png", alt=alt))
+
+
+def plot_sentiment(sentences, positive):
+    """Draw the probability of being positive of each sentence.
+
+    Parameters
+    ----------
+    sentences : list of str
+    positive : sequence of float
+        Probabilities, (len(sentences),).
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure = Figure(figsize=(7, 0.5 * len(sentences) + 1), layout="constrained")
+    axes = figure.add_subplot()
+    rows = range(len(sentences))
+    bars = axes.barh(rows, positive, color=[POSITIVE if p > 0.5 else NEGATIVE for p in positive], height=0.6)
+    axes.bar_label(bars, labels=[f"{p:.2f}" for p in positive], padding=3)
+    axes.axvline(0.5, color="gray", linewidth=1, linestyle="--")
+    axes.set_yticks(rows, sentences)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.1)
+    axes.set_xlabel("probability of being positive")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def plot_lengths(lengths, max_length):
+    """Draw how many texts there are of each length, and where they are cut.
+
+    Parameters
+    ----------
+    lengths : sequence of int
+        Word pieces of each text.
+    max_length : int
+        Longest sequence the model is given.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure = Figure(figsize=(7, 2.5), layout="constrained")
+    axes = figure.add_subplot()
+    axes.hist(lengths, bins=30, color=POSITIVE)
+    axes.axvline(max_length, color=NEGATIVE, linestyle="--", label=f"cut at {max_length}")
+    axes.set_xlabel("word pieces, [CLS] and [SEP] included")
+    axes.set_ylabel("reviews")
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
