@@ -16,7 +16,7 @@ venv:
 demo: venv
 	.venv/bin/bert-tutorial doctor
 	.venv/bin/bert-tutorial fetch minilm-l6
-	.venv/bin/bert-tutorial finetune --pretrained minilm-l6 --data sample --output runs/demo
+	.venv/bin/bert-tutorial finetune --pretrained minilm-l6 --data sample --lr 1e-4 --output runs/demo
 	.venv/bin/bert-tutorial evaluate runs/demo --data sample
 	.venv/bin/bert-tutorial predict runs/demo \
 	  'this movie is so great' \
@@ -39,7 +39,7 @@ lint: venv
 	.venv/bin/ruff format --check .
 
 notebooks: venv
-	.venv/bin/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
+	TQDM_DISABLE=1 .venv/bin/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
 
 # argon2-cffi-bindings: newer ones have no wheel for macOS on x86-64.
 lock:

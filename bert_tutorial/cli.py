@@ -49,7 +49,7 @@ data_option = click.option(
     help="sample (the shipped reviews), imdb, or a path: a folder or archive laid out as aclImdb, or a .tsv or .csv "
     "table with the columns split, label, text.",
 )
-batch_size_option = click.option("--batch-size", default=32, show_default=True, type=click.IntRange(1))
+batch_size_option = click.option("--batch-size", default=16, show_default=True, type=click.IntRange(1))
 
 
 @click.group(cls=Command, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -78,9 +78,9 @@ def fetch(names):
 @data_option
 @click.option("--train-limit", type=click.IntRange(2), help="Use this many training reviews.  [default: all]")
 @click.option("--test-limit", type=click.IntRange(2), help="Use this many test reviews.  [default: all]")
-@click.option("--epochs", default=3, type=click.IntRange(1))
+@click.option("--epochs", default=4, type=click.IntRange(1))
 @batch_size_option
-@click.option("--max-length", default=128, type=click.IntRange(3), help="Word pieces of a review; the rest is cut.")
+@click.option("--max-length", default=256, type=click.IntRange(3), help="Word pieces of a review; the rest is cut.")
 @click.option("--lr", default=5e-5, help="Peak of the learning rate.")
 @click.option("--seed", default=1, type=click.IntRange(0, 2**31 - 1))
 @click.option("--output", default="runs/finetuned", type=click.Path(path_type=Path), help="Folder for the result.")

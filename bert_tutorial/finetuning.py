@@ -255,9 +255,8 @@ class _Run:
             sums.add(step, lr, losses.sum(), correct, len(labels), int(valid_length.sum().asscalar()))
         correction = bias_correction(step)
         self.trainer.set_learning_rate(lr * correction)
-        self.trainer.optimizer.wd = (
-            self.recipe.weight_decay / correction
-        )  # BERTAdam decays by lr x wd; keep that product
+        # BERTAdam decays by learning rate x wd: that product stays as it was
+        self.trainer.optimizer.wd = self.recipe.weight_decay / correction
         nlp.utils.clip_grad_global_norm(self.unique, self.recipe.clip_norm, check_isfinite=False)
         self.trainer.update(1)
         if self.recipe.accumulate > 1:
