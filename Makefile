@@ -39,7 +39,7 @@ lint: venv
 	.venv/bin/ruff format --check .
 
 notebooks: venv
-	TQDM_DISABLE=1 .venv/bin/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
+	.venv/bin/python .ci/execute_notebooks.py notebooks/*.ipynb
 
 # argon2-cffi-bindings: newer ones have no wheel for macOS on x86-64.
 lock:

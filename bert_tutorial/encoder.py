@@ -5,7 +5,7 @@ In the shape comments: B samples, L positions, C units.
 Source: Devlin et al. 2018, "BERT: Pre-training of Deep Bidirectional Transformers", section 3.
 """
 
-from mxnet import nd, sym
+from mxnet import cpu, nd, sym
 from mxnet.gluon import HybridBlock, nn
 from mxnet.ndarray import NDArray
 
@@ -68,6 +68,7 @@ class BERTEncoder(HybridBlock):
     def forward(self, words, segments, mask=None):
         """See the class."""
         if isinstance(words, NDArray):
+            words, segments, mask = (_leave_shared_memory(array) for array in (words, segments, mask))
             self._check(words, segments, mask)
             is_array_mask = mask is not None and mask.ndim == 3
             F = nd
@@ -144,6 +145,11 @@ class BERTModel(HybridBlock):
         encodings = self.encoder(inputs, segment_types, valid_length)
         first = encodings.slice_axis(axis=1, begin=0, end=1).reshape((0, -1))  # (B, C): [CLS]
         return encodings, self.pooler(first)
+
+
+def _leave_shared_memory(array):
+    """GluonNLP's batchify puts arrays into shared memory, which a hybridized block takes for a device of its own."""
+    return array.as_in_context(cpu()) if array is not None and array.context.device_type == "cpu_shared" else array
 
 
 def _mask_from_lengths(F, words, valid_length):

@@ -39,8 +39,9 @@ def plot_sentiment(sentences, positive):
     axes = figure.add_subplot()
     rows = range(len(sentences))
     bars = axes.barh(rows, positive, color=[POSITIVE if p > 0.5 else NEGATIVE for p in positive], height=0.6)
-    axes.bar_label(bars, labels=[f"{p:.2f}" for p in positive], padding=3)
-    axes.axvline(0.5, color="gray", linewidth=1, linestyle="--")
+    axes.axvline(0.5, color="gray", linewidth=1, linestyle="--", zorder=0)
+    over_line = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+    axes.bar_label(bars, labels=[f"{p:.2f}" for p in positive], padding=3, bbox=over_line)
     axes.set_yticks(rows, sentences)
     axes.invert_yaxis()
     axes.set_xlim(0, 1.1)

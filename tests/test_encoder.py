@@ -2,6 +2,7 @@
 
 from bert_tutorial import BERTEncoder, BERTModel, seed_everything
 
+import mxnet as mx
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -115,6 +116,17 @@ def test_impossible_lengths_raise(lengths):
     words, segments = batch()
     with pytest.raises(ValueError, match=r"mask|lengths"):
         build()(words, segments, nd.array(lengths))
+
+
+def test_batches_from_shared_memory_are_welcome():
+    model = build(BERTModel)
+    model.hybridize(static_alloc=True)
+    words, segments = batch()
+    lengths = nd.array([6, 4])
+    expected = model(words, segments, lengths)[1].asnumpy()
+    shared = mx.Context("cpu_shared", 0)
+    found = model(words.as_in_context(shared), segments.as_in_context(shared), lengths)[1].asnumpy()
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_shapes_that_do_not_fit_raise():

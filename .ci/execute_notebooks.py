@@ -1,0 +1,21 @@
+"""Run the notebooks named on the command line from top to bottom and keep their output."""
+
+import sys
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+WIDGET = "application/vnd.jupyter.widget-view+json"  # progress bars: nothing to see in them once the kernel is gone
+
+for name in sys.argv[1:]:
+    print(name, flush=True)
+    path = Path(name)
+    notebook = nbformat.read(path, as_version=4)
+    resources = {"metadata": {"path": str(path.parent)}}
+    NotebookClient(notebook, timeout=900, resources=resources, store_widget_state=False).execute()
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)  # times of day, different in each run
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
+    nbformat.write(notebook, path)
