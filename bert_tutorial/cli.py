@@ -1,6 +1,7 @@
 """The `bert-tutorial` command."""
 
 import json
+import os
 import platform
 import sys
 from importlib.metadata import version
@@ -89,6 +90,8 @@ def finetune(pretrained, data, train_limit, test_limit, epochs, batch_size, max_
     """Fine-tune a pre-trained BERT for sentiment, and score it on the test split."""
     train, test = load_dataset(data, "train", train_limit), load_dataset(data, "test", test_limit)
     output.mkdir(parents=True, exist_ok=True)
+    if not os.access(output, os.W_OK):
+        raise PermissionError(f"cannot write to {output}")
     ctx, reason = choose_device()
     click.echo(f"seed {seed}, device {ctx} ({reason})")
     seed_everything(seed)
@@ -98,6 +101,8 @@ def finetune(pretrained, data, train_limit, test_limit, epochs, batch_size, max_
         train, valid = split_off_validation(train)
     click.echo(f"{len(train)} reviews to train on, {len(valid or [])} for validation, {len(test)} for the test")
     checkpoint = output / "checkpoint.params"
+    if resume and not checkpoint.exists():
+        click.echo(f"no unfinished run in {output}: starting anew", err=True)
     try:
         history = train_loop(
             classifier.net,
@@ -116,6 +121,7 @@ def finetune(pretrained, data, train_limit, test_limit, epochs, batch_size, max_
         if checkpoint.exists():
             click.echo(f"the finished epochs are in {checkpoint}; the same command with --resume continues", err=True)
         raise
+    classifier.save(output)
     score = evaluate(classifier.net, classifier.batches(test, batch_size), ctx)
     metrics = {
         **score._asdict(),
@@ -128,7 +134,6 @@ def finetune(pretrained, data, train_limit, test_limit, epochs, batch_size, max_
         "settings": {key: str(value) for key, value in click.get_current_context().params.items()},
         "history": history,
     }
-    classifier.save(output)
     write_text(output / "metrics.json", json.dumps(metrics, indent=2))
     checkpoint.unlink()
     click.echo(f"test accuracy {score.accuracy:.4f} on {score.count} reviews; saved in {output}")
