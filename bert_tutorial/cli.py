@@ -82,7 +82,7 @@ def fetch(names):
 @click.option("--epochs", default=4, type=click.IntRange(1))
 @batch_size_option
 @click.option("--max-length", default=256, type=click.IntRange(3), help="Word pieces of a review; the rest is cut.")
-@click.option("--lr", default=5e-5, help="Peak of the learning rate.")
+@click.option("--lr", default=3e-5, help="Peak of the learning rate.")
 @click.option("--seed", default=1, type=click.IntRange(0, 2**31 - 1))
 @click.option("--output", default="runs/finetuned", type=click.Path(path_type=Path), help="Folder for the result.")
 @click.option("--resume", is_flag=True, help="Continue an interrupted run in --output, with the same settings.")
@@ -97,7 +97,7 @@ def finetune(pretrained, data, train_limit, test_limit, epochs, batch_size, max_
     seed_everything(seed)
     classifier = SentimentClassifier.from_pretrained(pretrained, max_length, ctx)
     valid = None
-    if len(train) >= MINIMUM_FOR_VALIDATION:
+    if epochs > 1 and len(train) >= MINIMUM_FOR_VALIDATION:  # one epoch leaves nothing to choose
         train, valid = split_off_validation(train)
     click.echo(f"{len(train)} reviews to train on, {len(valid or [])} for validation, {len(test)} for the test")
     checkpoint = output / "checkpoint.params"
