@@ -17,10 +17,10 @@ from mxnet.gluon.utils import _get_repo_file_url
 from .fetching import cache_dir, download, fetch
 
 ACL_IMDB_HASH = "sha1:01ada507287d82875905620988597833ad4e0903"
-ACL_IMDB_URLS = (
-    "http://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz",
-    "http://d2l-data.s3-accelerate.amazonaws.com/aclImdb_v1.tar.gz",
-)
+ACL_IMDB_URLS = {
+    "its authors at Stanford": "http://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz",
+    "d2l's mirror": "http://d2l-data.s3-accelerate.amazonaws.com/aclImdb_v1.tar.gz",
+}
 GLUONNLP_HASHES = {
     "train": "sha1:516a0ba06bca4e32ee11da2e129f4f871dff85dc",
     "test": "sha1:7d59bd8899841afdc1c75242815260467495b64a",
@@ -152,7 +152,7 @@ def shipped_file(name):
 
 def fetch_imdb():
     """The cached folder with IMDB as `train.json` and `test.json`, downloaded the first time."""
-    sources = [(url, lambda folder, url=url: _write_from_archive(url, folder)) for url in ACL_IMDB_URLS]
+    sources = [(name, lambda folder, url=url: _write_from_archive(url, folder)) for name, url in ACL_IMDB_URLS.items()]
     sources.append(("GluonNLP's repository", _write_from_gluonnlp))
     return fetch("imdb", sources, check=lambda folder: None)
 

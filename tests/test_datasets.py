@@ -122,7 +122,7 @@ def test_download_tries_the_hosts_in_order_and_keeps_json(folder, tmp_path, monk
 
     monkeypatch.setattr(datasets, "download", download)
     assert len(load_imdb("train")) == 4
-    assert asked == list(datasets.ACL_IMDB_URLS)
+    assert asked == list(datasets.ACL_IMDB_URLS.values())
     assert len(load_imdb("test")) == 2
     assert len(asked) == 2, "the second split came from the cache"
     assert sorted(p.name for p in (tmp_path / "cache/imdb").iterdir()) == ["test.json", "train.json"]
