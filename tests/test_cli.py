@@ -174,7 +174,14 @@ def test_module_and_interrupt(tiny_checkpoint, table, tmp_path):
         return [sys.executable, "-m", "bert_tutorial", "finetune", *arguments]
 
     checkpoint = tmp_path / "a/checkpoint.params"
-    process = subprocess.Popen(command(tmp_path / "a"), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(
+        command(tmp_path / "a"),
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        # a test run in the background inherits that Ctrl-C is ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.time() + 120
     while not checkpoint.exists() and time.time() < deadline:
         time.sleep(0.05)
