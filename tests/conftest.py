@@ -8,7 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from bert_tutorial import BERTModel, seed_everything
-from bert_tutorial.pretrained import OURS, _encoder_names
+from bert_tutorial.fetching import FetchError
+from bert_tutorial.pretrained import OURS, _encoder_names, pretrained_folder
 
 import pytest
 from mxnet import nd
@@ -44,6 +45,15 @@ def tiny_checkpoint(tmp_path_factory):
     names = _encoder_names(2, OURS)
     save_file({hf: parameters[own].data().asnumpy() for hf, own in names.items()}, folder / "model.safetensors")
     return folder
+
+
+@pytest.fixture(scope="session")
+def minilm():
+    """Folder of the real weights, fetched the first time."""
+    try:
+        return pretrained_folder("minilm-l6")
+    except FetchError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture

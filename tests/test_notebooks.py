@@ -30,7 +30,7 @@ def test_there_are_notebooks():
 
 @pytest.mark.slow
 @pytest.mark.network
-def test_notebook_runs(notebook, tmp_path):
+def test_notebook_runs(notebook, tmp_path, minilm):
     client = NotebookClient(
         notebook, timeout=900, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
     )

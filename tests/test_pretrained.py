@@ -81,13 +81,6 @@ def test_hugging_face_of_today(tmp_path, seed):
     assert_same_as_hugging_face(tmp_path, make_golden.run(model, seed))
 
 
-def fetched(name):
-    try:
-        return load_pretrained(name)
-    except FetchError as error:
-        pytest.skip(str(error))
-
-
 def real_batches(vocabulary):
     """Shipped reviews in padded batches, as dicts of arrays."""
     encoded = encode_dataset(load_reviews("test", limit=24), FastTokenizer(vocabulary), 96)
@@ -100,19 +93,19 @@ def real_batches(vocabulary):
 
 
 @pytest.mark.network
-def test_minilm_agrees_with_gluonnlp_on_real_reviews():
-    ours, vocabulary = fetched("minilm-l6")
-    theirs, _ = load_pretrained("minilm-l6", backend="gluonnlp")
+def test_minilm_agrees_with_gluonnlp_on_real_reviews(minilm):
+    ours, vocabulary = load_pretrained(minilm)
+    theirs, _ = load_pretrained(minilm, backend="gluonnlp")
     for data in real_batches(vocabulary):
         assert_same_outputs(run(ours, data), run(theirs, data), data["valid_length"])
 
 
 @pytest.mark.network
-def test_minilm_agrees_with_hugging_face_on_real_reviews():
+def test_minilm_agrees_with_hugging_face_on_real_reviews(minilm):
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
-    ours, vocabulary = fetched("minilm-l6")
-    theirs = transformers.BertModel.from_pretrained(pretrained.pretrained_folder("minilm-l6")).eval()
+    ours, vocabulary = load_pretrained(minilm)
+    theirs = transformers.BertModel.from_pretrained(minilm).eval()
     for data in real_batches(vocabulary):
         with torch.no_grad():
             outputs = theirs(
@@ -125,10 +118,10 @@ def test_minilm_agrees_with_hugging_face_on_real_reviews():
 
 
 @pytest.mark.network
-def test_minilm_has_no_heads():
-    ours, _ = fetched("minilm-l6")
+def test_minilm_has_no_heads(minilm):
+    ours, _ = load_pretrained(minilm)
     with pytest.raises(ValueError, match="without pre-training heads"):
-        load_pretrained_heads("minilm-l6", ours)
+        load_pretrained_heads(minilm, ours)
 
 
 # --- a local folder, and what can be wrong with it ---
