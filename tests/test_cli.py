@@ -101,6 +101,15 @@ def test_the_same_seed_gives_the_same_numbers(tiny_checkpoint, table, tmp_path):
     assert scores[0] == scores[1]
 
 
+def test_large_sets_give_a_validation_split(tiny_checkpoint, table, tmp_path, monkeypatch):
+    monkeypatch.setattr(cli, "MINIMUM_FOR_VALIDATION", 160)
+    options = ("--epochs", 2, "--max-length", 32, "--output", tmp_path)
+    output = run("finetune", "--pretrained", tiny_checkpoint, "--data", table, *options).output
+    assert "144 reviews to train on, 16 for validation, 42 for the test" in output
+    history = json.loads((tmp_path / "metrics.json").read_text())["history"]
+    assert all("valid_accuracy" in row for row in history)
+
+
 def test_doctor_tells_what_was_found():
     output = run("doctor").stdout
     for wanted in ("mxnet 1.9.1", "threads:", "BLAS kernels:", "cpu(0)", "minilm-l6", "sample: shipped"):
