@@ -49,5 +49,5 @@ lock:
 	  --custom-compile-command 'make lock' --output-file requirements.lock setup.py >/dev/null
 
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist *.egg-info bert_tutorial/operators-*.so .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

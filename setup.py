@@ -14,7 +14,7 @@ setup(
     packages=["bert_tutorial", "bert_tutorial.data"],
     # The reviews stay in the clone's data/ folder, where readers look for them.
     package_dir={"bert_tutorial.data": "data"},
-    package_data={"bert_tutorial.data": ["*"]},
+    package_data={"bert_tutorial": ["operators.cc"], "bert_tutorial.data": ["*"]},
     install_requires=[
         "mxnet==1.9.1",
         "gluonnlp==0.10.0",

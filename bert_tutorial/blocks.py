@@ -10,6 +10,8 @@ Source: Vaswani et al. 2017, "Attention Is All You Need", section 3, with BERT's
 from mxnet.gluon import HybridBlock, nn
 from mxnet.initializer import Normal
 
+from . import operators
+
 LAYER_NORM_EPSILON = 1e-12  # what published BERT weights were trained with; Gluon's default is 1e-5
 HIDDEN_SCORE = -1e4  # exp(-1e4) is 0, and -1e4 still fits float16
 
@@ -94,21 +96,50 @@ class MultiHeadAttention(HybridBlock):
         self.attention = DotProductAttention(dropout)
 
     def hybrid_forward(self, F, query, key, value, mask=None):
-        if mask is not None:
-            mask = F.repeat(mask, repeats=self.num_heads, axis=0)  # (B * H, 1 or Lq, Lk)
-        context = self.attention(
-            self._split_heads(F, self.W_q(query)),
-            self._split_heads(F, self.W_k(key)),
-            self._split_heads(F, self.W_v(value)),
-            mask,
-        )  # (B * H, Lq, C / H)
-        context = F.reshape(context, shape=(-4, -1, self.num_heads, 0, 0))  # (B, H, Lq, C / H)
-        context = F.reshape(F.transpose(context, axes=(0, 2, 1, 3)), shape=(0, 0, -3))  # (B, Lq, C)
+        if mask is None:
+            mask = F.expand_dims(F.ones_like(F.max(key, axis=2)), axis=1)  # (B, 1, Lk)
+        query, key, value = self.W_q(query), self.W_k(key), self.W_v(value)
+        if operators.available():
+            context = operators.attention(F, query, key, value, mask, self.num_heads, self.attention.dropout._rate)
+        else:
+            context = self._attend(F, query, key, value, mask)
         return self.W_o(context)
+
+    def _attend(self, F, query, key, value, mask):
+        query, key, value = (self._split_heads(F, X) for X in (query, key, value))
+        mask = F.repeat(mask, repeats=self.num_heads, axis=0)  # (B * H, 1 or Lq, Lk)
+        context = self.attention(query, key, value, mask)  # (B * H, Lq, C / H)
+        context = F.reshape(context, shape=(-4, -1, self.num_heads, 0, 0))  # (B, H, Lq, C / H)
+        return F.reshape(F.transpose(context, axes=(0, 2, 1, 3)), shape=(0, 0, -3))  # (B, Lq, C)
 
     def _split_heads(self, F, X):
         X = F.reshape(X, shape=(0, 0, -4, self.num_heads, -1))  # (B, L, H, C / H)
         return F.reshape(F.transpose(X, axes=(0, 2, 1, 3)), shape=(-3, 0, 0))  # (B * H, L, C / H)
+
+
+class GELU(nn.GELU):
+    """Gaussian error linear unit: X times the normal distribution function of X.
+
+    Inputs:
+        - **X**: any shape
+
+    Outputs:
+        - the shape of X
+
+    Source: Hendrycks and Gimpel 2016; the exact form, as in published BERT.
+    """
+
+    def hybrid_forward(self, F, X):
+        return F.bert_gelu(X) if operators.available() else super().hybrid_forward(F, X)
+
+
+class NarrowingDense(nn.Dense):
+    """A dense layer with many more inputs than outputs: a case that MXNet's own product computes slowly."""
+
+    def hybrid_forward(self, F, X, weight, bias):
+        if operators.available():
+            return operators.dense(F, X, weight, bias)
+        return super().hybrid_forward(F, X, weight, bias)
 
 
 class PositionWiseFFN(HybridBlock):
@@ -133,11 +164,18 @@ class PositionWiseFFN(HybridBlock):
     def __init__(self, units, hidden_size, **kwargs):
         super().__init__(**kwargs)
         self.dense1 = dense(hidden_size, in_units=units)
-        self.gelu = nn.GELU()
-        self.dense2 = dense(units, in_units=hidden_size)
+        self.gelu = GELU()
+        self.dense2 = NarrowingDense(units, in_units=hidden_size, flatten=False, weight_initializer=WEIGHT_INITIALIZER)
 
     def hybrid_forward(self, F, X):
         return self.dense2(self.gelu(self.dense1(X)))
+
+
+def add_norm(F, X, Y, norm, dropout):
+    """norm(X + dropout(Y)) for a LayerNorm and a Dropout block."""
+    if operators.available() and norm.gamma.shape[0]:
+        return operators.add_norm(F, X, Y, norm, dropout._rate)
+    return norm(X + dropout(Y))
 
 
 class AddNorm(HybridBlock):
@@ -166,7 +204,7 @@ class AddNorm(HybridBlock):
         self.norm = nn.LayerNorm(epsilon=LAYER_NORM_EPSILON, in_channels=in_channels)
 
     def hybrid_forward(self, F, X, Y):
-        return self.norm(X + self.dropout(Y))
+        return add_norm(F, X, Y, self.norm, self.dropout)
 
 
 class PositionalEncoding(HybridBlock):
@@ -251,5 +289,13 @@ class EncoderBlock(HybridBlock):
         self.addnorm2 = AddNorm(dropout, in_channels=units)
 
     def hybrid_forward(self, F, X, mask=None):
-        X = self.addnorm1(X, self.attention(X, X, X, mask))
+        return self._sublayers(X, X, mask)
+
+    def first(self, X, mask):
+        """The output's first position alone, (B, 1, units): for [CLS] one query and one feed-forward step do."""
+        first_mask = mask.slice_axis(axis=1, begin=0, end=1)  # (B, 1, L)
+        return self._sublayers(X.slice_axis(axis=1, begin=0, end=1), X, first_mask)
+
+    def _sublayers(self, X, keys, mask):
+        X = self.addnorm1(X, self.attention(X, keys, keys, mask))
         return self.addnorm2(X, self.ffn(X))

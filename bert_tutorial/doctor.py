@@ -4,6 +4,7 @@ import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
 
+from . import operators
 from .datasets import imdb_is_fetched
 from .fetching import cache_dir
 from .pretrained import is_fetched
@@ -41,6 +42,7 @@ def _findings():
             f"{platform.machine()}: {', '.join(found) or 'instruction sets unknown'}",
             f"threads: {settings.threads} ({settings.threads_chosen_by})",
             f"BLAS kernels: {settings.blas_kernels} ({settings.blas_chosen_by})",
+            f"BERT's own operators: {operators.status()[1]}",
         ],
     )
     ctx, reason = choose_device()

@@ -9,7 +9,7 @@ from mxnet import cpu, nd, sym
 from mxnet.gluon import HybridBlock, nn
 from mxnet.ndarray import NDArray
 
-from .blocks import LAYER_NORM_EPSILON, WEIGHT_INITIALIZER, EncoderBlock, PositionalEncoding, dense
+from .blocks import LAYER_NORM_EPSILON, WEIGHT_INITIALIZER, EncoderBlock, PositionalEncoding, add_norm, dense
 
 NUM_SEGMENTS = 2  # sentence A, sentence B
 
@@ -60,33 +60,48 @@ class BERTEncoder(HybridBlock):
         # BERT drops out after the LayerNorm that follows the sum, so not here
         self.pos_encoding = PositionalEncoding(units, dropout=0, max_length=max_length)
         self.norm = nn.LayerNorm(epsilon=LAYER_NORM_EPSILON, in_channels=units)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(dropout)  # of the normalised sum; the terms of the sum have none
         self.blks = nn.HybridSequential()
         for _ in range(num_layers):
             self.blks.add(EncoderBlock(units, hidden_size, num_heads, dropout))
 
     def forward(self, words, segments, mask=None):
         """See the class."""
+        _, words, segments, mask = self._prepare(words, segments, mask)
+        return super().forward(words, segments, mask)
+
+    def hybrid_forward(self, F, words, segments, mask):
+        X = self._embed(F, words, segments)
+        for blk in self.blks:
+            X = blk(X, mask)
+        return X
+
+    def first(self, words, segments, mask=None):
+        """The encoding of the first position, [CLS], alone: (B, units); the last block computes nothing else."""
+        F, words, segments, mask = self._prepare(words, segments, mask)
+        X = self._embed(F, words, segments)
+        *blks, last = self.blks
+        for blk in blks:
+            X = blk(X, mask)
+        return last.first(X, mask).reshape((0, -1))
+
+    def _embed(self, F, words, segments):
+        X = self.pos_encoding(self.segment_embed(segments))  # (B, L, C)
+        return self.dropout(add_norm(F, self.word_embed(words), X, self.norm, nn.Dropout(0)))
+
+    def _prepare(self, words, segments, mask):
         if isinstance(words, NDArray):
-            words, segments, mask = (_leave_shared_memory(array) for array in (words, segments, mask))
-            self._check(words, segments, mask)
+            words, segments, mask = (leave_shared_memory(array) for array in (words, segments, mask))
+            self.check(words, segments, mask)
             is_array_mask = mask is not None and mask.ndim == 3
             F = nd
         else:  # traced inside a hybridized parent: a symbol has no shape, so a mask means valid lengths
             is_array_mask = False
             F = sym
-        if not is_array_mask:
-            mask = _mask_from_lengths(F, words, mask)
-        return super().forward(words, segments, mask)
+        return F, words, segments, mask if is_array_mask else _mask_from_lengths(F, words, mask)
 
-    def hybrid_forward(self, F, words, segments, mask):
-        X = self.word_embed(words) + self.segment_embed(segments)  # (B, L, C)
-        X = self.dropout(self.norm(self.pos_encoding(X)))
-        for blk in self.blks:
-            X = blk(X, mask)
-        return X
-
-    def _check(self, words, segments, mask):
+    def check(self, words, segments, mask):
+        """Raise what `forward` raises for these arguments."""
         if words.ndim != 2 or segments.shape != words.shape:
             raise ValueError(
                 f"words and segments must both have the shape (batch, length); got {words.shape} and {segments.shape}"
@@ -146,8 +161,12 @@ class BERTModel(HybridBlock):
         first = encodings.slice_axis(axis=1, begin=0, end=1).reshape((0, -1))  # (B, C): [CLS]
         return encodings, self.pooler(first)
 
+    def pooled(self, inputs, segment_types, valid_length=None):
+        """The pooled encoding alone, (B, units), without the last block's work on other positions."""
+        return self.pooler(self.encoder.first(inputs, segment_types, valid_length))
 
-def _leave_shared_memory(array):
+
+def leave_shared_memory(array):
     """GluonNLP's batchify puts arrays into shared memory, which a hybridized block takes for a device of its own."""
     return array.as_in_context(cpu()) if array is not None and array.context.device_type == "cpu_shared" else array
 

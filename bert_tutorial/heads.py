@@ -4,10 +4,12 @@ In the shape comments: B samples, L positions, C units, M masked positions, V wo
 """
 
 import numpy as np
+from mxnet import nd
 from mxnet.gluon import HybridBlock, nn
 from mxnet.ndarray import NDArray
 
-from .blocks import LAYER_NORM_EPSILON, dense
+from .blocks import GELU, LAYER_NORM_EPSILON, dense
+from .encoder import BERTModel, leave_shared_memory
 
 
 class NSClassifier(HybridBlock):
@@ -76,7 +78,7 @@ class MLMDecoder(HybridBlock):
         shared = {} if word_embed is None else {"params": word_embed.params}
         self.decoder = nn.HybridSequential()
         self.decoder.add(dense(units, in_units=units))
-        self.decoder.add(nn.GELU())
+        self.decoder.add(GELU())
         self.decoder.add(nn.LayerNorm(epsilon=LAYER_NORM_EPSILON, in_channels=units))
         self.decoder.add(dense(vocab_size, in_units=units, **shared))
 
@@ -120,7 +122,19 @@ class BERTClassifier(HybridBlock):
 
     def forward(self, inputs, segment_types, valid_length=None):
         """See the class."""
-        _, pooled = self.bert(inputs, segment_types, valid_length)
+        if isinstance(inputs, NDArray):
+            if valid_length is None:
+                valid_length = nd.full(inputs.shape[0], inputs.shape[1], ctx=inputs.context)
+            inputs, segment_types, valid_length = map(leave_shared_memory, (inputs, segment_types, valid_length))
+            if isinstance(self.bert, BERTModel):  # inside the hybridized graph its own checks do not run
+                self.bert.encoder.check(inputs, segment_types, valid_length)
+        return super().forward(inputs, segment_types, valid_length)
+
+    def hybrid_forward(self, F, inputs, segment_types, valid_length):
+        if isinstance(self.bert, BERTModel):
+            pooled = self.bert.pooled(inputs, segment_types, valid_length)
+        else:
+            _, pooled = self.bert(inputs, segment_types, valid_length)
         return self.classifier(self.dropout(pooled))
 
 
