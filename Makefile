@@ -1,5 +1,5 @@
 # Works with GNU make 3.81 (macOS). Another Python: make demo PYTHON=python3.11
-.PHONY: help venv demo test lab lint notebooks lock clean
+.PHONY: help venv demo test lab lint notebooks bench lock clean
 
 help:
 	@echo 'make demo       set up, fetch weights, fine-tune on the shipped reviews, predict'
@@ -7,8 +7,9 @@ help:
 	@echo 'make test       set up, run every test'
 	@echo 'make lint       set up, check style and format'
 	@echo 'make notebooks  set up, run every notebook again and keep its output'
+	@echo 'make bench      set up, measure against PyTorch (BENCH=--quick: a few minutes)'
 	@echo 'make lock       write requirements.lock anew from setup.py (needs uv)'
-	@echo 'make clean      remove .venv and what builds and tests left; runs/ stays'
+	@echo 'make clean      remove .venv, .venv-peer and what builds and tests left; runs/ stays'
 
 venv:
 	@PYTHON='$(PYTHON)' sh .ci/setup-venv
@@ -41,6 +42,9 @@ lint: venv
 notebooks: venv
 	.venv/bin/python .ci/execute_notebooks.py notebooks/*.ipynb
 
+bench: venv
+	.venv/bin/python -m benchmarks.bench $(BENCH)
+
 # argon2-cffi-bindings: newer ones have no wheel for macOS on x86-64.
 lock:
 	@command -v uv >/dev/null || { echo 'make lock needs uv (docs.astral.sh/uv).' >&2; exit 1; }
@@ -49,5 +53,6 @@ lock:
 	  --custom-compile-command 'make lock' --output-file requirements.lock setup.py >/dev/null
 
 clean:
-	rm -rf .venv build dist *.egg-info bert_tutorial/operators-*.so .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-peer build dist *.egg-info bert_tutorial/operators-*.so
+	rm -rf .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

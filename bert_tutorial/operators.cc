@@ -576,6 +576,74 @@ MXReturnValue dense_backward(const Attributes&, Tensors* inputs, Tensors* output
   return MX_SUCCESS;
 }
 
+// --- int8 ----------------------------------------------------------------------------------------------------
+// Each row of X (rows, C) as integers from -127 to 127 and one scale: X = scale Q. Outputs: Q, scales (rows,).
+MXReturnValue quantize_rows_forward(const Attributes&, Tensors* inputs, Tensors* outputs, const OpResource&) {
+  const int C = (*inputs)[0].shape.back();
+  const int64_t rows = (*inputs)[0].size() / C;
+  const float* x = (*inputs)[0].data<float>();
+  int8_t* q = (*outputs)[0].data<int8_t>();
+  float* scales = (*outputs)[1].data<float>();
+#pragma omp parallel for schedule(static)
+  for (int64_t i = 0; i < rows; ++i) {
+    const float* row = x + i * C;
+    int8_t* out = q + i * C;
+    float largest = 1e-30f;
+#pragma omp simd reduction(max : largest)
+    for (int j = 0; j < C; ++j) largest = std::max(largest, std::fabs(row[j]));
+    scales[i] = largest / 127;
+    const float factor = 127 / largest;
+#pragma omp simd
+    for (int j = 0; j < C; ++j) out[j] = static_cast<int8_t>(static_cast<int>(std::nearbyint(row[j] * factor)));
+  }
+  return MX_SUCCESS;
+}
+
+// From the integer product (rows, N), the scales of its rows and columns, and a bias (N,) to floats.
+MXReturnValue dequantize_forward(const Attributes&, Tensors* inputs, Tensors* outputs, const OpResource&) {
+  const int N = (*inputs)[0].shape.back();
+  const int64_t rows = (*inputs)[0].size() / N;
+  const int32_t* sums = (*inputs)[0].data<int32_t>();
+  const float *row_scales = (*inputs)[1].data<float>(), *column_scales = (*inputs)[2].data<float>(),
+              *bias = (*inputs)[3].data<float>();
+  float* out = (*outputs)[0].data<float>();
+#pragma omp parallel for schedule(static)
+  for (int64_t i = 0; i < rows; ++i) {
+    const float scale = row_scales[i];
+#pragma omp simd
+    for (int j = 0; j < N; ++j) out[i * N + j] = sums[i * N + j] * (scale * column_scales[j]) + bias[j];
+  }
+  return MX_SUCCESS;
+}
+
+MXReturnValue quantize_rows_type(const Attributes&, std::vector<int>* inputs, std::vector<int>* outputs) {
+  inputs->at(0) = mxnet::ext::kFloat32;
+  outputs->at(0) = mxnet::ext::kInt8;
+  outputs->at(1) = mxnet::ext::kFloat32;
+  return MX_SUCCESS;
+}
+
+MXReturnValue dequantize_type(const Attributes&, std::vector<int>* inputs, std::vector<int>* outputs) {
+  std::fill(inputs->begin(), inputs->end(), static_cast<int>(mxnet::ext::kFloat32));
+  inputs->at(0) = mxnet::ext::kInt32;
+  outputs->at(0) = mxnet::ext::kFloat32;
+  return MX_SUCCESS;
+}
+
+MXReturnValue quantize_rows_shape(const Attributes&, Shapes* inputs, Shapes* outputs) {
+  const auto& x = inputs->at(0);
+  unsigned int rows = 1;
+  for (size_t i = 0; i + 1 < x.size(); ++i) rows *= x[i];
+  outputs->at(0) = x;
+  outputs->at(1) = {rows};
+  return MX_SUCCESS;
+}
+
+MXReturnValue dequantize_shape(const Attributes&, Shapes* inputs, Shapes* outputs) {
+  outputs->at(0) = inputs->at(0);
+  return MX_SUCCESS;
+}
+
 // --- What MXNet asks of each operator ------------------------------------------------------------------------
 template <int kInputs, int kOutputs>
 MXReturnValue parse(const Attributes&, int* num_inputs, int* num_outputs) {
@@ -678,6 +746,18 @@ REGISTER_OP(bert_dense)
     .setParseAttrs(parse<3, 1>)
     .setInferType(infer_type)
     .setInferShape(dense_shape);
+
+REGISTER_OP(bert_quantize_rows)
+    .setForward(quantize_rows_forward, "cpu")
+    .setParseAttrs(parse<1, 2>)
+    .setInferType(quantize_rows_type)
+    .setInferShape(quantize_rows_shape);
+
+REGISTER_OP(bert_dequantize)
+    .setForward(dequantize_forward, "cpu")
+    .setParseAttrs(parse<4, 1>)
+    .setInferType(dequantize_type)
+    .setInferShape(dequantize_shape);
 
 MXReturnValue initialize(int version) {
   if (version < 10900) {

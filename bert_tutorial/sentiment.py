@@ -115,9 +115,9 @@ class SentimentClassifier:
         """Probability of being positive for each text, (len(texts),)."""
         positive = np.empty(len(texts), dtype="float32")
         # the index travels as the label: batches come sorted by length
-        for words, valid_length, segments, index in self.batches(
-            [(text, i) for i, text in enumerate(texts)], batch_size
-        ):
+        indexed = [(text, i) for i, text in enumerate(texts)]
+        encoded = encode_dataset(indexed, self.tokenizer, self.max_length, cached=False)  # seen once
+        for words, valid_length, segments, index in make_loader(encoded, self.vocabulary, batch_size, shuffle=False):
             logits = self.net(*(array.as_in_context(self.ctx) for array in (words, segments, valid_length)))
             positive[index.asnumpy().astype(int)] = logits.softmax()[:, 1].asnumpy()
         return positive

@@ -9,7 +9,10 @@ Source: Devlin et al. 2018, section 3; Wu et al. 2016, "Google's Neural Machine 
 section 4.1 (WordPiece).
 """
 
+import hashlib
 import re
+import unicodedata
+from importlib.metadata import version
 from pathlib import Path
 
 import gluonnlp as nlp
@@ -123,8 +126,7 @@ class FastTokenizer:
         )
 
     def _words(self, text):
-        if not isinstance(text, str):
-            raise TypeError(f"a text must be a string, not {text!r}")
+        _require_string(text)
         if not text.isascii():
             return self._basic_tokenizer(LONE_SURROGATE.sub("\U0010ffff", text))
         text = text.translate(ASCII_CONTROLS)
@@ -181,6 +183,33 @@ class FastTokenizer:
             for encoding in self._wordpiece.encode_batch_fast(words, is_pretokenized=True):
                 encoded.append(np.array([cls, *encoding.ids[:room], sep], dtype="int32"))
         return encoded
+
+    def fingerprint(self, texts, max_length):
+        """SHA-256 of all that `encode_batch(texts, max_length)` depends on.
+
+        Parameters
+        ----------
+        texts : list of str
+        max_length : int
+
+        Returns
+        -------
+        str
+            64 hexadecimal digits: equal for equal texts in the same order, vocabulary, case, length and code.
+        """
+        special = (self.vocab.cls_token, self.vocab.sep_token, self.vocab.unknown_token)
+        code = (version("gluonnlp"), version("tokenizers"), unicodedata.unidata_version)
+        digest = hashlib.sha256(Path(__file__).read_bytes())
+        digest.update(repr((special, code, self._lower, max_length, len(self.vocab))).encode())
+        for text in (*self.vocab.idx_to_token, *texts):
+            _require_string(text)
+            digest.update(text.encode("utf-8", "surrogatepass") + b"\xff")  # UTF-8 never holds this byte
+        return digest.hexdigest()
+
+
+def _require_string(text):
+    if not isinstance(text, str):
+        raise TypeError(f"a text must be a string, not {text!r}")
 
 
 def is_uncased(vocabulary):

@@ -1,7 +1,10 @@
-"""Encoding, padding and bucketing."""
+"""Encoding, its cache, padding and bucketing."""
 
-from bert_tutorial import FastTokenizer, load_vocabulary
-from bert_tutorial.batches import ROUND_LENGTH_TO, encode_dataset, make_loader
+import gc
+import os
+
+from bert_tutorial import FastTokenizer, SentimentClassifier, batches, load_vocabulary
+from bert_tutorial.batches import CACHE_FROM, ROUND_LENGTH_TO, encode_dataset, make_loader
 
 import gluonnlp as nlp
 import numpy as np
@@ -15,24 +18,46 @@ def vocabulary(tiny_checkpoint):
     return load_vocabulary(tiny_checkpoint / "vocab.txt")
 
 
-lengths = st.lists(st.integers(1, 40), min_size=1, max_size=30)
+@pytest.fixture(scope="module")
+def tokenizer(vocabulary):
+    return FastTokenizer(vocabulary)
+
+
+def assert_same(found, expected):
+    for found_sample, expected_sample in zip(found, expected, strict=True):
+        for found_field, expected_field in zip(found_sample, expected_sample, strict=True):
+            np.testing.assert_array_equal(found_field, expected_field)
+            assert np.asarray(found_field).dtype == np.asarray(expected_field).dtype
+
+
+class NoTokenizer(FastTokenizer):
+    """Knows its fingerprint but cannot tokenise, so that only the cache can answer."""
+
+    def encode_batch(self, texts, max_length):
+        raise AssertionError("tokenised again")
+
+
+REVIEWS = [(f"the film {i} was great, \x00 naïve 😀 \ud83d \n" * (i % 5), i % 2) for i in range(CACHE_FROM)]
+lengths = st.lists(st.integers(1, 80), min_size=1, max_size=30)
 
 
 @settings(max_examples=40, deadline=None)
 @given(lengths=lengths, batch_size=st.integers(1, 9), shuffle=st.booleans())
 def test_every_sample_comes_once_and_whole(vocabulary, lengths, batch_size, shuffle):
     dataset = [("a " * length, i) for i, length in enumerate(lengths)]
-    encoded = encode_dataset(dataset, FastTokenizer(vocabulary), max_length=32)
+    encoded = encode_dataset(dataset, FastTokenizer(vocabulary), max_length=70)
     loader = make_loader(encoded, vocabulary, batch_size, shuffle)
     seen = []
     for words, valid_length, segments, labels in loader:
+        assert words.dtype == segments.dtype == np.int32
         assert words.shape == segments.shape
         assert words.shape[1] % ROUND_LENGTH_TO == 0
+        assert words.shape[1] - valid_length.max().asscalar() < ROUND_LENGTH_TO
         assert len(words) <= batch_size
         assert not segments.asnumpy().any()
         for row, length, label in zip(words.asnumpy(), valid_length.asnumpy(), labels.asnumpy(), strict=True):
             expected = encoded[int(label)][0]
-            assert length == len(expected) == min(lengths[int(label)] + 2, 32)
+            assert length == len(expected) == min(lengths[int(label)] + 2, 70)
             np.testing.assert_array_equal(row[: int(length)], expected)
             assert (row[int(length) :] == vocabulary[vocabulary.padding_token]).all()
             seen.append(int(label))
@@ -73,3 +98,136 @@ def test_bad_input(vocabulary):
         make_loader([], vocabulary, 4, shuffle=False)
     with pytest.raises(ValueError, match="batch_size"):
         make_loader(encoded, vocabulary, 0, shuffle=False)
+
+
+def test_a_loader_is_made_without_collecting_garbage(vocabulary, tokenizer):
+    encoded = encode_dataset([("a", 0)], tokenizer, max_length=32)
+    collections = []
+    gc.disable()
+    gc.callbacks.append(lambda phase, info: collections.append(phase))
+    try:
+        list(make_loader(encoded, vocabulary, 1, shuffle=False))
+    finally:
+        gc.callbacks.pop()
+        gc.enable()
+    assert not collections
+
+
+def test_the_cache_gives_what_tokenising_gives(vocabulary, tokenizer, cache):
+    expected = encode_dataset(REVIEWS, tokenizer, 32, cached=False)
+    assert not cache.exists()
+    assert_same(encode_dataset(REVIEWS, tokenizer, 32), expected)
+    assert_same(encode_dataset(REVIEWS, NoTokenizer(vocabulary), 32), expected)
+
+
+def test_changed_labels_are_not_those_of_the_cache(vocabulary, tokenizer, cache):
+    encode_dataset(REVIEWS, tokenizer, 32)
+    changed = [(text, 1 - label) for text, label in REVIEWS]
+    found = encode_dataset(changed, NoTokenizer(vocabulary), 32)
+    assert [label for *_, label in found] == [label for _, label in changed]
+
+
+@pytest.mark.parametrize("change", ["vocabulary", "case", "length", "text", "order", "boundary"])
+def test_any_change_of_the_input_is_seen(change, vocabulary, tokenizer, cache):
+    encode_dataset(REVIEWS, tokenizer, 32)
+    reviews, max_length = list(REVIEWS), 32
+    if change == "vocabulary":
+        tokens = list(vocabulary.idx_to_token)
+        tokens[-1], tokens[-2] = tokens[-2], tokens[-1]
+        ids = {token: i for i, token in enumerate(tokens)}
+        tokenizer = FastTokenizer(nlp.vocab.BERTVocab(nlp.data.count_tokens(tokens), token_to_idx=ids))
+        reviews[0] = ("plot acting", 0)  # the two that changed places
+        encode_dataset(reviews, FastTokenizer(vocabulary), max_length)
+    elif change == "case":
+        tokenizer = FastTokenizer(vocabulary, lower=False)
+        reviews[0] = ("GREAT", 0)
+        encode_dataset(reviews, FastTokenizer(vocabulary), max_length)
+    elif change == "length":
+        max_length = 16
+    elif change == "text":
+        reviews[CACHE_FROM // 2] = ("awful", 0)
+    elif change == "order":
+        reviews.reverse()
+    elif change == "boundary":  # the same characters, cut elsewhere
+        reviews[1:3] = [(reviews[1][0] + reviews[2][0], 0), ("", 0)]
+    assert_same(
+        encode_dataset(reviews, tokenizer, max_length), encode_dataset(reviews, tokenizer, max_length, cached=False)
+    )
+
+
+@pytest.mark.parametrize("change", ["empty", "half", "other file", "number format"])
+def test_a_damaged_file_is_made_anew(change, vocabulary, tokenizer, cache):
+    expected = encode_dataset(REVIEWS, tokenizer, 32)
+    (path,) = cache.rglob("*.npz")
+    whole = path.read_bytes()
+    damaged = {
+        "empty": b"",
+        "half": whole[: len(whole) // 2],
+        "other file": b"PK, but no archive",
+        "number format": whole.replace(b"<i4", b"<i2"),  # NumPy reads it without complaint
+    }
+    assert damaged[change] != whole
+    path.write_bytes(damaged[change])
+    assert_same(encode_dataset(REVIEWS, tokenizer, 32), expected)
+    assert path.read_bytes() == whole
+    assert_same(encode_dataset(REVIEWS, NoTokenizer(vocabulary), 32), expected)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_no_flipped_bit_goes_unseen(vocabulary, tokenizer, tmp_path_factory, data):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batches, "CACHE_FROM", 1)
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("BERT_TUTORIAL_CACHE", str(folder))
+        reviews = REVIEWS[:8]
+        expected = encode_dataset(reviews, tokenizer, 32)
+        (path,) = folder.rglob("*.npz")
+        content = bytearray(path.read_bytes())
+        content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+        path.write_bytes(content)
+        assert_same(encode_dataset(reviews, tokenizer, 32), expected)
+
+
+def test_a_cache_that_cannot_be_written_stops_nobody(tokenizer, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("BERT_TUTORIAL_CACHE", str(tmp_path / "file" / "cache"))  # fails for root too
+    assert_same(encode_dataset(REVIEWS, tokenizer, 32), encode_dataset(REVIEWS, tokenizer, 32, cached=False))
+
+
+def test_a_full_disk_stops_nobody_and_leaves_nothing(tokenizer, cache, monkeypatch):
+    def fail(file, **arrays):
+        file.write(b"the beginning")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(np, "savez", fail)
+    assert_same(encode_dataset(REVIEWS, tokenizer, 32), encode_dataset(REVIEWS, tokenizer, 32, cached=False))
+    assert not list((cache / "tokenised").iterdir())
+
+
+def test_the_oldest_files_make_room(vocabulary, tokenizer, cache, monkeypatch):
+    encode_dataset(REVIEWS, tokenizer, 32)
+    (first,) = cache.rglob("*.npz")
+    monkeypatch.setattr(batches, "CACHE_SIZE", int(2.5 * first.stat().st_size))
+    for age, max_length in ((3, 31), (2, 30)):
+        os.utime(first, (0, 0))
+        encode_dataset(REVIEWS, tokenizer, max_length)
+        for file in set(cache.rglob("*.npz")) - {first}:
+            os.utime(file, (10 - age, 10 - age))
+    assert not first.exists()
+    for max_length in (30, 31):
+        encode_dataset(REVIEWS, NoTokenizer(vocabulary), max_length)
+
+
+def test_only_large_datasets_are_kept_and_no_predicted_text(tiny_checkpoint, cache):
+    classifier = SentimentClassifier.from_pretrained(tiny_checkpoint, max_length=16)
+    classifier.predict([text for text, _ in REVIEWS], batch_size=500)
+    classifier.batches(REVIEWS[1:], 8)
+    assert not cache.exists()
+    classifier.batches(REVIEWS, 8)
+    assert len(list(cache.rglob("*.npz"))) == 1
+
+
+def test_a_large_dataset_with_something_else_than_text(tokenizer, cache):
+    with pytest.raises(TypeError, match="must be a string, not None"):
+        encode_dataset([*REVIEWS, (None, 0)], tokenizer, 32)

@@ -8,8 +8,10 @@ import subprocess
 import sys
 import time
 
-from bert_tutorial import cli, load_pretrained
+from bert_tutorial import cli, load_pretrained, operators
 from bert_tutorial.cli import main
+from bert_tutorial.quantization import VNNI
+from bert_tutorial.runtime import cpu_flags
 
 import pytest
 from click.testing import CliRunner
@@ -114,6 +116,26 @@ def test_doctor_tells_what_was_found():
     output = run("doctor").stdout
     for wanted in ("mxnet 1.9.1", "threads:", "BLAS kernels:", "cpu(0)", "minilm-l6", "sample: shipped"):
         assert wanted in output
+
+
+@pytest.mark.skipif(
+    not (cpu_flags() & VNNI and operators.available()), reason="int8 needs VNNI and BERT's own operators"
+)
+def test_int8_answers_as_float_does(finetuned, table):
+    texts = ["great great film", "awful awful film", "great " * 20]
+    answers = {}
+    for option in ([], ["--int8"]):
+        lines = run("predict", finetuned, *texts, "--json", *option).stdout.splitlines()
+        answers[bool(option)] = [json.loads(line) for line in lines]
+    assert [a["label"] for a in answers[True]] == [a["label"] for a in answers[False]]
+    assert [a["probability"] for a in answers[True]] != [a["probability"] for a in answers[False]]
+    score = json.loads(run("evaluate", finetuned, "--data", table, "--int8", "--json").stdout)
+    assert score["accuracy"] > 0.9
+
+
+def test_int8_without_vnni_is_one_clear_error(finetuned, monkeypatch):
+    monkeypatch.setattr("bert_tutorial.quantization.cpu_flags", lambda: {"avx2"})
+    assert "VNNI" in run("predict", finetuned, "great", "--int8", code=1).stderr
 
 
 @pytest.mark.parametrize("command", [[], ["finetune"], ["evaluate"], ["predict"], ["fetch"], ["doctor"]])
