@@ -18,7 +18,7 @@ from .fetching import FetchError
 from .finetuning import LABELS, TrainingDivergedError, evaluate, train_loop
 from .pretrained import pretrained_folder
 from .quantization import quantize
-from .runtime import choose_device, peak_memory, seed_everything
+from .runtime import choose_device, keep_interrupts, peak_memory, seed_everything
 from .sentiment import SentimentClassifier
 
 VERSIONED = ("mxnet", "gluonnlp", "d2l", "numpy", "tokenizers")
@@ -30,6 +30,7 @@ class Command(click.Group):
 
     def invoke(self, ctx):
         """See click."""
+        keep_interrupts()
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:

@@ -4,6 +4,7 @@ Source: Devlin et al. 2018, sections 3.2 and A.3; AdamW: Loshchilov and Hutter 2
 """
 
 import math
+import tempfile
 import time
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -15,7 +16,7 @@ from mxnet import autograd, gluon, nd
 from tqdm.auto import tqdm
 
 from .checkpoint import load_checkpoint, save_checkpoint
-from .runtime import seed_everything
+from .runtime import raise_kept_interrupt, seed_everything
 
 READ_INTERVAL = 0.5  # seconds between two readings of the running sums; each reading waits for the device
 LABELS = ("negative", "positive")
@@ -160,7 +161,8 @@ def train_loop(
         if checkpoint:
             run.save(checkpoint)
         tqdm.write(_describe(row))
-    run.load_kept()
+    if run.kept_epoch != len(run.history):
+        run.load_kept()
     return run.history
 
 
@@ -192,7 +194,9 @@ class _Run:
         settings = {"learning_rate": recipe.lr, "wd": recipe.weight_decay, "epsilon": 1e-6}
         self.trainer = gluon.Trainer(unique, "bertadam", settings, kvstore=None)
         self.unique = unique
-        self.kept = self._copy_parameters()
+        # on disk: beside weights, gradients and the optimiser's two means it would be a fifth copy of the network
+        self.kept_file = tempfile.NamedTemporaryFile(prefix="bert_tutorial-")  # noqa: SIM115
+        self.keep()
 
     def train_epoch(self, epoch, train_data, loss_fn):
         """Train on all batches once; returns the epoch's row of the history."""
@@ -203,6 +207,7 @@ class _Run:
         try:
             with tqdm(total=self.steps_per_epoch, desc=f"epoch {epoch}/{self.recipe.num_epoch}", unit="step") as bar:
                 while group := list(islice(batches, self.recipe.accumulate)):
+                    raise_kept_interrupt()
                     step += 1
                     lr = learning_rate(step, self.num_steps, self.recipe.lr, self.recipe.warmup_ratio)
                     self._step(group, lr, loss_fn, sums, step)
@@ -240,7 +245,8 @@ class _Run:
             correct = (logits.argmax(axis=1) == labels.astype("float32")).sum()
             sums.add(step, lr, losses.sum(), correct, len(labels), int(valid_length.sum().asscalar()))
         self.trainer.set_learning_rate(lr)
-        nlp.utils.clip_grad_global_norm(self.unique, self.recipe.clip_norm, check_isfinite=False)
+        _, ratio, _ = nlp.utils.grad_global_norm(self.unique, self.recipe.clip_norm)
+        self.trainer._scale = 1 / ratio  # the optimiser multiplies with it as it reads the gradients
         self.trainer.update(1)
         if self.recipe.accumulate > 1:
             for parameter in self.unique:
@@ -250,21 +256,25 @@ class _Run:
         """Note the epoch, and keep its parameters if they are the best so far."""
         self.history.append(row)
         if not keep_best or row is min(self.history, key=lambda r: (-r["valid_accuracy"], r["valid_loss"])):
-            self.kept = self._copy_parameters()
+            self.keep()
             self.kept_epoch = row["epoch"]
+
+    def keep(self):
+        """Note the network's parameters."""
+        nd.save(self.kept_file.name, self._values())
 
     def load_kept(self):
         """Put the kept parameters into the network."""
-        for name, array in self.kept.items():
+        for name, array in nd.load(self.kept_file.name).items():
             self.parameters[name].set_data(array)
 
-    def _copy_parameters(self):
-        return {name: parameter.data(self.ctx).copy() for name, parameter in self.parameters.items()}
+    def _values(self):
+        return {name: parameter.data(self.ctx) for name, parameter in self.parameters.items()}
 
     def save(self, path):
         """Write all that `restore` needs."""
-        arrays = {f"net/{name}": array for name, array in self._copy_parameters().items()}
-        arrays |= {f"kept/{name}": array for name, array in self.kept.items()}
+        arrays = {f"net/{name}": array for name, array in self._values().items()}
+        arrays |= {f"kept/{name}": array for name, array in nd.load(self.kept_file.name).items()}
         for index, (mean, variance) in self.trainer._updaters[0].states.items():
             arrays |= {f"mean/{index}": mean, f"variance/{index}": variance}
         save_checkpoint(path, arrays, self._state())
@@ -291,7 +301,7 @@ class _Run:
         if changed:
             raise ValueError(f"{path} was made with other settings ({'; '.join(changed)})")
         self.history, self.kept_epoch = state["history"], state["kept_epoch"]
-        self.kept = {name: arrays[f"kept/{name}"].as_in_context(self.ctx) for name in self.parameters}
+        nd.save(self.kept_file.name, {name: arrays[f"kept/{name}"] for name in self.parameters})
         for name, parameter in self.parameters.items():
             parameter.set_data(arrays[f"net/{name}"])
         self.trainer._updaters[0].states = {
@@ -368,6 +378,7 @@ def evaluate(net, data, ctx, loss_fn=None):
     loss_fn = loss_fn or gluon.loss.SoftmaxCELoss()
     correct = loss = count = 0
     for words, valid_length, segments, labels in tqdm(data, desc="evaluate", unit="batch", leave=False):
+        raise_kept_interrupt()
         labels = labels.as_in_context(ctx)
         logits = _logits(net, ctx, words, segments, valid_length)
         correct += (logits.argmax(axis=1) == labels.astype("float32")).sum().asscalar()

@@ -110,8 +110,11 @@ struct Dropout {
   }
 };
 
-int32_t draw_seed(const OpResource& resource) {
-  return static_cast<int32_t>(resource.get_cpu_rand_states()[0]());
+// Dropout with a new seed from MXNet's random numbers, which is also the operator's last output.
+Dropout draw_dropout(const Attributes& attributes, const float* mode, const OpResource& resource, int32_t* seed) {
+  const bool active = Dropout(attributes, mode, 0).active;
+  *seed = active ? static_cast<int32_t>(resource.get_cpu_rand_states()[0]()) : 0;
+  return Dropout(attributes, mode, *seed);
 }
 
 // --- Matrix product ------------------------------------------------------------------------------------------
@@ -300,8 +303,7 @@ MXReturnValue attention_forward(const Attributes& attributes, Tensors* inputs, T
               *value = (*inputs)[2].data<float>(), *mask = (*inputs)[3].data<float>();
   float *context = (*outputs)[0].data<float>(), *log_sums = (*outputs)[1].data<float>();
   int32_t* seed = (*outputs)[2].data<int32_t>();
-  *seed = draw_seed(resource);
-  const Dropout dropout(attributes, (*inputs)[4].data<float>(), *seed);
+  const Dropout dropout = draw_dropout(attributes, (*inputs)[4].data<float>(), resource, seed);
   const float scale = 1 / std::sqrt(static_cast<float>(s.d));
 
 #pragma omp parallel
@@ -459,8 +461,7 @@ MXReturnValue add_norm_forward(const Attributes& attributes, Tensors* inputs, Te
   float* out = (*outputs)[0].data<float>();
   RowStatistics* stats = (*outputs)[1].data<RowStatistics>();
   int32_t* seed = (*outputs)[2].data<int32_t>();
-  *seed = draw_seed(resource);
-  const Dropout dropout(attributes, (*inputs)[4].data<float>(), *seed);
+  const Dropout dropout = draw_dropout(attributes, (*inputs)[4].data<float>(), resource, seed);
   const float epsilon = std::stof(attributes.at("epsilon"));
 
 #pragma omp parallel

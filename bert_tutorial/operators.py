@@ -11,11 +11,11 @@ import platform
 import shlex
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import mxnet as mx
 
-from .checkpoint import atomic_path
 from .fetching import cache_dir
 from .runtime import cpu_flags, mxnet_has_cuda
 
@@ -71,14 +71,16 @@ def _compile(library):
     command = [*shlex.split(os.environ.get("CXX", "c++")), *FLAGS.split(), f"-I{MXNET}/include"]
     if "avx512f" in cpu_flags():
         command.append("-mprefer-vector-width=512")
-    with atomic_path(library) as temporary:
+    with tempfile.TemporaryDirectory(dir=library.parent) as folder:  # one for each process that compiles now
+        temporary = Path(folder) / library.name
         command += ["-o", str(temporary), str(SOURCE), str(MXNET / "src" / "lib_api.cc")]
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
+        temporary.replace(library)
 
 
 def _last_line(error):
-    text = getattr(error, "stderr", None) or str(error)
-    return text.strip().splitlines()[-1]
+    text = str(getattr(error, "stderr", None) or error).strip()
+    return text.splitlines()[-1] if text else type(error).__name__
 
 
 def attention(F, query, key, value, mask, num_heads, dropout):

@@ -285,7 +285,7 @@ def read_tensors(folder):
         raise ValueError(f"{path} is damaged ({error}): delete it, then fetch or copy it again") from error
     except (KeyError, TypeError, AttributeError) as error:  # what NumPy makes of a type it does not know
         raise ValueError(f"{path} holds numbers NumPy cannot read ({error}): save them as float32") from error
-    return {_modern_name(name): tensor.astype(np.float32) for name, tensor in tensors.items()}
+    return {_modern_name(name): tensor.astype(np.float32, copy=False) for name, tensor in tensors.items()}
 
 
 def _modern_name(name):
@@ -345,8 +345,22 @@ def _check_fit(parameters, tensors, names, source):
 
 def _fill(parameters, tensors, names, ctx):
     for theirs, own in names.items():
-        # what load_parameters calls for each array it reads
-        parameters[own]._load_init(mx.nd.array(tensors[theirs]), ctx or mx.cpu())
+        parameter = parameters[own]
+        parameter.grad_req = "null"
+        array = mx.nd.from_numpy(np.ascontiguousarray(tensors.pop(theirs)))
+        parameter._load_init(array, ctx or mx.cpu())  # what load_parameters calls for each array it reads
+        attach_gradient(parameter)
+
+
+def attach_gradient(parameter):
+    """Give a loaded parameter its gradient, whose memory is not touched before the first backward pass.
+
+    Gluon fills gradients with zeros when a parameter gets its values: as much memory again as the weights, which a
+    network that only predicts never needs.
+    """
+    parameter._grad_req = "write"
+    parameter._grad = [mx.nd.empty(data.shape, data.context, data.dtype) for data in parameter._data]
+    mx.autograd.mark_variables(parameter._data, parameter._grad, parameter.grad_req)
 
 
 def _load_matching_vocabulary(folder, settings):

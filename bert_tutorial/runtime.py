@@ -8,6 +8,7 @@ import ctypes
 import os
 import platform
 import random
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ class Settings:
     blas_kernels: str = ""
     blas_chosen_by: str = ""
     lost: list = field(default_factory=list)
+    interrupted: bool = False
 
 
 settings = Settings()
@@ -161,6 +163,32 @@ def _set_threads_of_loaded_mxnet():
     from mxnet.base import _LIB
 
     _LIB.MXSetNumOMPThreads(ctypes.c_int(settings.threads))
+
+
+def keep_interrupts():
+    """Make sure that Ctrl-C ends a training.
+
+    Python drops an exception raised while an object is deleted, and MXNet's arrays are deleted all the time. A Ctrl-C
+    that comes then is kept for `raise_kept_interrupt`.
+    """
+
+    def handle(signum, frame):
+        while frame is not None:
+            if frame.f_code.co_name == "__del__":
+                settings.interrupted = True
+                return
+            frame = frame.f_back
+        raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where it is ignored
+        signal.signal(signal.SIGINT, handle)
+
+
+def raise_kept_interrupt():
+    """Raise the KeyboardInterrupt that could not be raised when it came."""
+    if settings.interrupted:
+        settings.interrupted = False
+        raise KeyboardInterrupt
 
 
 def seed_everything(seed):

@@ -12,7 +12,7 @@ from .checkpoint import save_parameters, write_text
 from .encoder import BERTModel
 from .finetuning import LABELS
 from .heads import BERTClassifier
-from .pretrained import load_pretrained, model_settings, pretrained_folder, read_config
+from .pretrained import attach_gradient, load_pretrained, model_settings, pretrained_folder, read_config
 from .text import FastTokenizer, is_uncased, load_vocabulary, save_vocabulary
 
 FILES = ("model.params", "config.json", "vocab.txt")
@@ -92,10 +92,14 @@ class SentimentClassifier:
         if "bert_tutorial" not in config:
             raise ValueError(f"{folder}/config.json was not written by fine-tuning")
         net = BERTClassifier(BERTModel(**model_settings(config)), num_classes=len(LABELS))
+        parameters = net.collect_params()
+        parameters.setattr("grad_req", "null")
         try:
             net.load_parameters(str(folder / "model.params"), ctx=ctx)
         except (mx.MXNetError, AssertionError, ValueError) as error:
             raise ValueError(f"{folder}/model.params is damaged or does not fit config.json") from error
+        for parameter in parameters.values():
+            attach_gradient(parameter)
         return cls(net, load_vocabulary(folder / "vocab.txt"), config, ctx)
 
     def save(self, folder):

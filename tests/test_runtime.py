@@ -143,3 +143,34 @@ def test_seeds_reach_all_three_generators():
     assert all(a != b for a, b in zip(draw(), first, strict=True))
     with pytest.raises(ValueError, match="-1"):
         seed_everything(-1)
+
+
+def test_ctrl_c_during_a_deletion_is_kept():
+    """Python drops exceptions in __del__, and MXNet's arrays have one."""
+    code = """
+import os, signal
+from bert_tutorial import runtime
+
+class Array:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        sum(range(1000))
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a shell's foreground
+runtime.keep_interrupts()
+Array()
+print("lost by Python")
+try:
+    runtime.raise_kept_interrupt()
+except KeyboardInterrupt:
+    print("kept")
+runtime.raise_kept_interrupt()
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    sum(range(1000))
+except KeyboardInterrupt:
+    print("raised at once")
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines() == ["lost by Python", "kept", "raised at once"]
+    assert result.stderr == ""
