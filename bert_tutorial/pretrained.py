@@ -17,8 +17,8 @@ import numpy as np
 from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 from huggingface_hub.utils import EntryNotFoundError
 from mxnet.gluon.utils import _get_repo_file_url
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 from .blocks import LAYER_NORM_EPSILON
 from .encoder import NUM_SEGMENTS, BERTModel
@@ -280,7 +280,12 @@ def read_tensors(folder):
     """
     path = Path(folder) / "model.safetensors"
     try:
-        tensors = load_file(path)
+        with safe_open(path, framework="numpy") as file:
+            names = list(file.keys())
+        tensors = {}
+        for name in names:
+            with safe_open(path, framework="numpy") as file:  # what was read stays in memory until it is closed
+                tensors[name] = file.get_tensor(name)
     except SafetensorError as error:
         raise ValueError(f"{path} is damaged ({error}): delete it, then fetch or copy it again") from error
     except (KeyError, TypeError, AttributeError) as error:  # what NumPy makes of a type it does not know
