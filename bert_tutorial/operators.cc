@@ -5,6 +5,9 @@
 //   bert_gelu        GELU, X times the normal distribution function of X
 //   bert_dense       X W^T + b, for layers that narrow: MXNet's product is slow on long inner dimensions
 //
+// What they gain, in a training step of MiniLM-L6, 32 x 128, on two cores (python -m benchmarks.profile): attention
+// 628 -> 143 ms, LayerNorm with residuals and dropout 521 -> 32, GELU 46 -> 18; dense layers of a prediction 381 -> 359.
+//
 // The same functions stand in blocks.py in MXNet's operators; the tests compare both, values and gradients.
 // operators.py compiles this file. In the shape comments: B samples, L positions, H heads, C units, d = C / H.
 //
@@ -233,6 +236,12 @@ struct AttentionSizes {
     mask_rows = inputs[3].shape[1];
     dp = round_up(d), Lp = round_up(Lk);
   }
+
+  // Where head h of sample b starts: in the rows (B, H, Lq), in the queries (B, Lq, C) and in the keys (B, Lk, C).
+  struct Head {
+    int64_t rows, queries, keys;
+  };
+  Head head(int64_t b, int h) const { return {(b * H + h) * Lq, b * Lq * C + h * d, b * Lk * C + h * d}; }
 };
 
 // One head's rows (L, d) of a (L, C) array, times `factor`, into (L, dp), filled up with zeros.
@@ -314,9 +323,7 @@ MXReturnValue attention_forward(const Attributes& attributes, Tensors* inputs, T
 #pragma omp for collapse(2) schedule(static)
     for (int b = 0; b < s.B; ++b) {
       for (int h = 0; h < s.H; ++h) {
-        const int64_t head = static_cast<int64_t>(b) * s.H + h;
-        const int64_t queries_at = static_cast<int64_t>(b) * s.Lq * s.C + h * s.d;
-        const int64_t keys_at = static_cast<int64_t>(b) * s.Lk * s.C + h * s.d;
+        const auto [rows_before, queries_at, keys_at] = s.head(b, h);
         copy_head(query + queries_at, s.Lq, s, scale, q);
         copy_head_transposed(key + keys_at, s.Lk, s, kt);
         copy_head(value + keys_at, s.Lk, s, 1, v);
@@ -327,7 +334,7 @@ MXReturnValue attention_forward(const Attributes& attributes, Tensors* inputs, T
           product(rows, s.Lp, s.d, q + first * s.dp, s.dp, 1, kt, s.Lp, weights, s.Lp, false);
           for (int i = 0; i < rows; ++i) {
             if (s.mask_rows > 1) mask_scores(sample_mask + (first + i) * s.Lk, s, hidden);
-            const int64_t row = head * s.Lq + first + i;
+            const int64_t row = rows_before + first + i;
             if (dropout.active) dropout.factors(row, s.Lp, factors);
             log_sums[row] = softmax_and_dropout(weights + i * s.Lp, hidden, factors, dropout.active, s.Lp, &sums[i]);
           }
@@ -360,14 +367,12 @@ MXReturnValue attention_backward(const Attributes& attributes, Tensors* inputs, 
 #pragma omp parallel
   {
     Buffer q(s.Lq * s.dp), k(s.Lk * s.dp), kt(s.d * s.Lp), vt(s.d * s.Lp), go(kQueries * s.dp),
-        weights(kQueries * s.Lp), score_grads(kQueries * s.Lp), hidden(s.Lp), factors(s.Lp), gq(kQueries * s.dp), gk(s.Lk * s.dp),
-        gv(s.Lk * s.dp);
+        weights(kQueries * s.Lp), score_grads(kQueries * s.Lp), hidden(s.Lp), factors(s.Lp), gq(kQueries * s.dp),
+        gk(s.Lk * s.dp), gv(s.Lk * s.dp);
 #pragma omp for collapse(2) schedule(static)
     for (int b = 0; b < s.B; ++b) {
       for (int h = 0; h < s.H; ++h) {
-        const int64_t head = static_cast<int64_t>(b) * s.H + h;
-        const int64_t queries_at = static_cast<int64_t>(b) * s.Lq * s.C + h * s.d;
-        const int64_t keys_at = static_cast<int64_t>(b) * s.Lk * s.C + h * s.d;
+        const auto [rows_before, queries_at, keys_at] = s.head(b, h);
         copy_head(query + queries_at, s.Lq, s, scale, q);
         copy_head(key + keys_at, s.Lk, s, 1, k);
         copy_head_transposed(key + keys_at, s.Lk, s, kt);
@@ -384,7 +389,7 @@ MXReturnValue attention_backward(const Attributes& attributes, Tensors* inputs, 
           product(rows, s.Lp, s.d, go, s.dp, 1, vt, s.Lp, score_grads, s.Lp, false);
           for (int i = 0; i < rows; ++i) {
             if (s.mask_rows > 1) mask_scores(sample_mask + (first + i) * s.Lk, s, hidden);
-            const int64_t row = head * s.Lq + first + i;
+            const int64_t row = rows_before + first + i;
             const float* grad_row = grad + rows_at + static_cast<int64_t>(i) * s.C;
             const float* context_row = context + rows_at + static_cast<int64_t>(i) * s.C;
             float dot = 0;

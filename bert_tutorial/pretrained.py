@@ -361,7 +361,7 @@ def attach_gradient(parameter):
     """Give a loaded parameter its gradient, whose memory is not touched before the first backward pass.
 
     Gluon fills gradients with zeros when a parameter gets its values: as much memory again as the weights, which a
-    network that only predicts never needs.
+    network that only predicts never needs. Until that pass the gradient's values mean nothing.
     """
     parameter._grad_req = "write"
     parameter._grad = [mx.nd.empty(data.shape, data.context, data.dtype) for data in parameter._data]

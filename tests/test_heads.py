@@ -131,3 +131,30 @@ def test_classifier_drops_out_in_training_only():
     with autograd.train_mode():
         outputs = {net(*inputs).asnumpy().tobytes() for _ in range(8)}
     assert len(outputs) > 1
+
+
+@pytest.mark.parametrize("hybridize", [False, True])
+def test_classifier_that_computes_only_cls_equals_the_whole_last_block(hybridize):
+    """Logits and all gradients, against the pooled encoding of BERTModel's full output."""
+    bert = BERTModel(vocab_size=30, units=8, hidden_size=16, num_heads=2, num_layers=2, dropout=0.0)
+    net = BERTClassifier(bert, 2, dropout=0.0)
+    net.initialize()
+    for parameter in net.collect_params().values():  # weights that make the positions matter
+        parameter.set_data(nd.random.normal(0, 0.5, shape=parameter.shape))
+    words, segments = nd.array(np.random.randint(0, 30, (3, 6))), nd.zeros((3, 6))
+    valid_length = nd.array([6, 2, 4])
+    results = []
+    for whole in (True, False):
+        if hybridize and not whole:
+            net.hybridize(static_alloc=True)
+        with autograd.record():
+            logits = (
+                net.classifier(bert(words, segments, valid_length)[1]) if whole else net(words, segments, valid_length)
+            )
+            loss = (logits * nd.array([[1, -2], [3, 1], [-1, 2]])).sum()
+        loss.backward()
+        gradients = {name: p.grad().asnumpy() for name, p in net._collect_params_with_prefix().items()}
+        results.append({"logits": logits.asnumpy(), **gradients})
+    for name, expected in results[0].items():
+        np.testing.assert_allclose(results[1][name], expected, atol=1e-4, err_msg=name)
+    assert all(np.abs(value).max() > 0 for name, value in results[0].items() if "W_k.bias" not in name)
