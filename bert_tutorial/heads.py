@@ -23,6 +23,8 @@ class NSClassifier(HybridBlock):
     ----------
     units : int, default 768
         Size of the encodings.
+    pooler : mxnet.gluon.nn.Dense, optional
+        Share its parameters with the head's first layer, as BERT does with its pooler.
 
     Inputs:
         - **encodings**: (B, L, units)
@@ -33,10 +35,11 @@ class NSClassifier(HybridBlock):
     Source: Devlin et al. 2018, section 3.1, task 2.
     """
 
-    def __init__(self, units=768, **kwargs):
+    def __init__(self, units=768, pooler=None, **kwargs):
         super().__init__(**kwargs)
+        shared = {} if pooler is None else {"params": pooler.params}
         self.classifier = nn.HybridSequential()
-        self.classifier.add(dense(units, in_units=units, activation="tanh"))
+        self.classifier.add(dense(units, in_units=units, activation="tanh", **shared))
         self.classifier.add(dense(1, in_units=units))
 
     def hybrid_forward(self, F, encodings):
@@ -85,7 +88,7 @@ class MLMDecoder(HybridBlock):
     def forward(self, encodings, masked_positions):
         """See the class."""
         if isinstance(encodings, NDArray):
-            _check_masked_positions(encodings.shape[:2], masked_positions)
+            check_masked_positions(encodings.shape[:2], masked_positions)
         return super().forward(encodings, masked_positions)
 
     def hybrid_forward(self, F, encodings, masked_positions):
@@ -138,16 +141,18 @@ class BERTClassifier(HybridBlock):
         return self.classifier(self.dropout(pooled))
 
 
-def _check_masked_positions(shape, masked_positions):
+def check_masked_positions(shape, masked_positions):
+    """Raise what `MLMDecoder` raises for these positions and encodings of shape (B, L, units), given (B, L)."""
     if masked_positions.ndim != 2 or masked_positions.shape[0] != 2 or masked_positions.size == 0:
         raise ValueError(
             "masked_positions must have the shape (2, M): row 0 the samples, row 1 the positions; "
             f"got {masked_positions.shape}"
         )
-    samples, positions = masked_positions.asnumpy().astype(np.int64)
-    for sample, position in zip(samples, positions, strict=True):
-        if not (0 <= sample < shape[0] and 0 <= position < shape[1]):
-            raise IndexError(
-                f"masked position (sample {sample}, position {position}) is out of range: the encodings have "
-                f"samples 0 to {shape[0] - 1} and positions 0 to {shape[1] - 1}"
-            )
+    positions = masked_positions.asnumpy().astype(np.int64)
+    outside = ((positions < 0) | (positions >= np.reshape(shape, (2, 1)))).any(axis=0)
+    if outside.any():
+        sample, position = positions[:, outside.argmax()]
+        raise IndexError(
+            f"masked position (sample {sample}, position {position}) is out of range: the encodings have "
+            f"samples 0 to {shape[0] - 1} and positions 0 to {shape[1] - 1}"
+        )
