@@ -11,15 +11,16 @@ import click
 import mxnet as mx
 from mxnet import gluon
 
-from .checkpoint import write_text
+from .checkpoint import checkpoint_exists, remove_checkpoint, write_text
 from .datasets import fetch_imdb, load_dataset, split_off_validation
 from .doctor import doctor as show_doctor
 from .fetching import FetchError
-from .finetuning import LABELS, TrainingDivergedError, evaluate, train_loop
+from .finetuning import LABELS, evaluate, train_loop
 from .pretrained import pretrained_folder
 from .quantization import quantize
 from .runtime import choose_device, keep_interrupts, peak_memory, seed_everything
 from .sentiment import SentimentClassifier
+from .training import TrainingDivergedError
 
 VERSIONED = ("mxnet", "gluonnlp", "d2l", "numpy", "tokenizers")
 MINIMUM_FOR_VALIDATION = 1000  # reviews; a tenth of fewer cannot tell one epoch from another
@@ -107,8 +108,9 @@ def finetune(pretrained, data, train_limit, test_limit, epochs, batch_size, max_
     if epochs > 1 and len(train) >= MINIMUM_FOR_VALIDATION:  # one epoch leaves nothing to choose
         train, valid = split_off_validation(train)
     click.echo(f"{len(train)} reviews to train on, {len(valid or [])} for validation, {len(test)} for the test")
+    settings = _settings()
     checkpoint = output / "checkpoint.params"
-    if resume and not checkpoint.exists():
+    if resume and not checkpoint_exists(checkpoint):
         click.echo(f"no unfinished run in {output}: starting anew", err=True)
     try:
         history = train_loop(
@@ -123,10 +125,11 @@ def finetune(pretrained, data, train_limit, test_limit, epochs, batch_size, max_
             seed=seed,
             checkpoint=checkpoint,
             resume=resume,
+            settings=settings,
         )
     except KeyboardInterrupt:
-        if checkpoint.exists():
-            click.echo(f"the finished epochs are in {checkpoint}; the same command with --resume continues", err=True)
+        if checkpoint_exists(checkpoint):
+            click.echo(f"the run is in {checkpoint}; the same command with --resume continues it", err=True)
         raise
     classifier.save(output)
     score = evaluate(classifier.net, classifier.batches(test, batch_size), ctx)
@@ -138,11 +141,11 @@ def finetune(pretrained, data, train_limit, test_limit, epochs, batch_size, max_
         "seed": seed,
         "device": str(ctx),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in VERSIONED},
-        "settings": {key: str(value) for key, value in click.get_current_context().params.items()},
+        "settings": settings,
         "history": history,
     }
     write_text(output / "metrics.json", json.dumps(metrics, indent=2))
-    checkpoint.unlink()
+    remove_checkpoint(checkpoint)
     click.echo(f"test accuracy {score.accuracy:.4f} on {score.count} reviews; saved in {output}")
 
 
@@ -187,6 +190,12 @@ def predict(folder, texts, file, as_json, batch_size, int8):
             click.echo(json.dumps({"text": text, "label": label, "probability": probability}, ensure_ascii=False))
         else:
             click.echo(f"{label}  {probability:.3f}  {text}")
+
+
+def _settings():
+    """What the command was told, as far as it matters to the numbers."""
+    params = click.get_current_context().params
+    return {key: str(value) for key, value in params.items() if key not in ("output", "resume")}
 
 
 def _load(folder, int8):

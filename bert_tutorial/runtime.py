@@ -11,6 +11,8 @@ import random
 import signal
 import subprocess
 import sys
+import threading
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -189,6 +191,32 @@ def raise_kept_interrupt():
     if settings.interrupted:
         settings.interrupted = False
         raise KeyboardInterrupt
+
+
+@contextmanager
+def interrupts_held():
+    """Hold Ctrl-C and SIGTERM back until `raise_kept_interrupt`, so that no step is cut in two.
+
+    The second one is not held.
+    """
+
+    def handle(signum, frame):
+        if settings.interrupted:
+            settings.interrupted = False
+            raise KeyboardInterrupt
+        settings.interrupted = True
+
+    if threading.current_thread() is not threading.main_thread():  # which alone may handle signals
+        yield
+        return
+    held = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
+    previous = {number: signal.signal(number, handle) for number in held}
+    try:
+        yield
+        raise_kept_interrupt()
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def seed_everything(seed):

@@ -49,5 +49,5 @@ def test_other_parameters_are_no_checkpoint(tmp_path):
     net = gluon.nn.Dense(2, in_units=2)
     net.initialize()
     save_parameters(net, tmp_path / "net.params")
-    with pytest.raises(ValueError, match="not a checkpoint"):
+    with pytest.raises(ValueError, match="no checkpoint"):
         load_checkpoint(tmp_path / "net.params")

@@ -7,13 +7,13 @@ from bert_tutorial import (
     BERTModel,
     FastTokenizer,
     evaluate,
-    finetuning,
     load_vocabulary,
     predict_sentiment,
     seed_everything,
     train_loop,
+    training,
 )
-from bert_tutorial.finetuning import TrainingDivergedError, learning_rate
+from bert_tutorial.training import TrainingDivergedError, learning_rate
 
 import gluonnlp as nlp
 import mxnet as mx
@@ -216,7 +216,7 @@ class BreaksAt:
 
 @pytest.mark.parametrize(("call", "kept"), [(2, "before training"), (6, "epoch 1")])
 def test_divergence_stops_and_puts_the_parameters_back(call, kept, monkeypatch):
-    monkeypatch.setattr(finetuning, "READ_INTERVAL", 100)  # found even when read late
+    monkeypatch.setattr(training, "READ_INTERVAL", 100)  # found even when read late
     net = build()
     start = parameters(net)
     with pytest.raises(TrainingDivergedError, match=rf"nan at step {call} \(learning rate .*{kept}"):
@@ -269,7 +269,7 @@ def test_resuming_with_other_settings_is_refused(tmp_path):
     train_loop(build(), batches, None, 2, 1e-3, CTX, LOSS, seed=5, checkpoint=path)
     with pytest.raises(ValueError, match=r"lr: 0\.001 then, 0\.002 now"):
         train_loop(build(), batches, None, 2, 2e-3, CTX, LOSS, seed=5, checkpoint=path, resume=True)
-    with pytest.raises(ValueError, match="steps per epoch"):
+    with pytest.raises(ValueError, match="num steps: 6 then, 4 now"):
         train_loop(build(), batches[:2], None, 2, 1e-3, CTX, LOSS, seed=5, checkpoint=path, resume=True)
 
 

@@ -1,0 +1,334 @@
+"""What fine-tuning and pre-training share: the recipe, the optimiser's step, and a run that survives being stopped.
+
+All random numbers of a step are drawn from the seed and the step's number alone, the data's order from the seed and the
+number of the step that the order is drawn at. So parameters, optimiser and the number of steps done are all that a
+checkpoint must hold for the run to go on with the same bits.
+
+Source: Devlin et al. 2018, section A.2; AdamW: Loshchilov and Hutter 2019.
+"""
+
+import math
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import gluonnlp as nlp
+import numpy as np
+from mxnet import gluon, nd
+from tqdm.auto import tqdm
+
+from .checkpoint import checkpoint_exists, load_checkpoint, save_checkpoint
+from .runtime import interrupts_held, raise_kept_interrupt, seed_everything
+
+READ_INTERVAL = 0.5  # seconds between two readings of the running sums; each reading waits for the device
+SAVE_INTERVAL = 60  # seconds between two checkpoints
+SAVE_SHARE = 0.02  # of the time, at most, goes into checkpoints
+
+
+class TrainingDivergedError(FloatingPointError):
+    """The loss is no longer a number."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained; the paper's values where it gives one (section A.3)."""
+
+    lr: float
+    num_steps: int
+    warmup_ratio: float = 0.1
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    accumulate: int = 1
+    epsilon: float = 1e-6
+    beta2: float = 0.999
+    seed: int | None = None
+
+    def __post_init__(self):
+        if self.num_steps < 1 or self.accumulate < 1:
+            raise ValueError("the number of steps and accumulate must be at least 1")
+        if not (self.lr > 0 and math.isfinite(self.lr)):
+            raise ValueError(f"lr must be a positive number, not {self.lr}")
+        if not 0 <= self.warmup_ratio <= 1:
+            raise ValueError(f"warmup_ratio must lie between 0 and 1, not {self.warmup_ratio}")
+
+
+def learning_rate(step, num_steps, peak, warmup_ratio):
+    """Learning rate of one step: up in a straight line for the warm-up, then down to 0.
+
+    Parameters
+    ----------
+    step : int
+        Counted from 1.
+    num_steps : int
+        Steps of the whole training.
+    peak : float
+    warmup_ratio : float
+        Share of the steps spent going up.
+
+    Source: Devlin et al. 2018, section A.2.
+    """
+    num_warmup = int(num_steps * warmup_ratio)
+    if step <= num_warmup:
+        return peak * step / num_warmup
+    return peak * max(0, num_steps - step + 1) / (num_steps - num_warmup)
+
+
+class Training:
+    """One training run: a network, its optimiser, how far it is, and what it has shown so far.
+
+    The run is made of rounds: an epoch of fine-tuning, a part of pre-training. After each comes a row of `history`.
+
+    Parameters
+    ----------
+    net : mxnet.gluon.Block
+        Initialised. Parameters whose `grad_req` is "null" stay as they are.
+    recipe : Recipe
+    ctx : mxnet.Context
+    checkpoint : path, optional
+        File that holds the run; written now and then, after each round, and when the run is interrupted.
+    settings : dict, optional
+        Whatever else makes the run what it is; JSON-able. A checkpoint made with other settings is refused.
+    keep_best : bool, default False
+        Keep the parameters of the best round, instead of the last one's.
+    """
+
+    def __init__(self, net, recipe, ctx, checkpoint=None, settings=None, keep_best=False):
+        self.net, self.recipe, self.ctx = net, recipe, ctx
+        self.keep_best = keep_best
+        self.checkpoint = checkpoint and Path(checkpoint)
+        self.settings = settings or {}
+        self.seed = np.random.randint(2**31) if recipe.seed is None else recipe.seed
+        self.step = 0  # steps done
+        self.kept_round = 0  # the round whose parameters are kept
+        self.history = []
+        self.sums = RunningSums()
+        self.save_at = time.perf_counter() + SAVE_INTERVAL
+        # in the order of the structure: Gluon's global names sort differently from process to process
+        self.parameters = {k: p for k, p in net._collect_params_with_prefix().items() if p.grad_req != "null"}
+        for name, parameter in self.parameters.items():
+            parameter.grad_req = "add" if recipe.accumulate > 1 else "write"
+            if name.endswith(("bias", "gamma", "beta")):
+                parameter.wd_mult = 0.0
+        self.unique = list({id(p): p for p in self.parameters.values()}.values())
+        optimizer = {"wd": recipe.weight_decay, "epsilon": recipe.epsilon, "beta2": recipe.beta2}
+        self.trainer = gluon.Trainer(self.unique, "bertadam", optimizer, kvstore=None)
+        # on disk: beside weights, gradients and the optimiser's two means it would be a fifth copy of the network
+        self.kept_file = tempfile.NamedTemporaryFile(prefix="bert_tutorial-")  # noqa: SIM115
+        self.keep()
+
+    def train(self, first_step, num_steps, groups, backward, means, description):
+        """Train one round; steps that were done before the run was stopped are not done again.
+
+        Parameters
+        ----------
+        first_step : int
+            Steps before this round.
+        num_steps : int
+            Steps of this round.
+        groups : iterable
+            What `backward` takes, one for each step of the round. Drawn with the step's random numbers.
+        backward : callable
+            Computes gradients from a group; returns the step's sums, a dict of str to arrays of one number, whose
+            "loss" must stay finite, and the number of tokens.
+        means : callable
+            Makes a dict of str to float, to be shown, of the sums over the round so far.
+        description : str
+            For the progress bar.
+
+        Returns
+        -------
+        dict
+            The means over the round, its seconds and tokens_per_second.
+
+        Raises
+        ------
+        TrainingDivergedError
+            The loss became NaN or infinite. The network is put back to the parameters kept last.
+        """
+        groups = iter(groups)
+        self.sums.start()
+        with (
+            interrupts_held(),
+            tqdm(total=num_steps, initial=self.step - first_step, desc=description, unit="step") as bar,
+        ):
+            try:
+                for step in range(first_step + 1, first_step + num_steps + 1):
+                    seed_everything(self.seed_of(step))
+                    group = next(groups)
+                    if step <= self.step:
+                        continue
+                    self._step(step, group, backward)
+                    if self.sums.totals:
+                        shown = {**means(self.sums.totals), "tok/s": self.sums.tokens_per_second}
+                        bar.set_postfix({name: f"{value:.4g}" for name, value in shown.items()}, refresh=False)
+                    bar.update()
+                    self._save_now_and_then()
+                self.sums.read()
+            except TrainingDivergedError as error:
+                self.load_kept()
+                kept = f"those of epoch {self.kept_round}" if self.kept_round else "those before training"
+                raise TrainingDivergedError(
+                    f"{error}. The parameters were put back to {kept}. Try a lower learning rate."
+                ) from None
+            if self.checkpoint:
+                self.save()
+        seconds, tokens_per_second = self.sums.seconds, self.sums.tokens_per_second
+        return {**means(self.sums.totals), "seconds": seconds, "tokens_per_second": tokens_per_second}
+
+    def seed_of(self, step):
+        """Seed of a step's random numbers."""
+        return int(np.random.SeedSequence([self.seed, step]).generate_state(1)[0] >> 1)
+
+    def _step(self, step, group, backward):
+        sums, tokens = backward(group)
+        lr = learning_rate(step, self.recipe.num_steps, self.recipe.lr, self.recipe.warmup_ratio)
+        self.trainer.set_learning_rate(lr)
+        _, ratio, _ = nlp.utils.grad_global_norm(self.unique, self.recipe.clip_norm)
+        self.trainer._scale = 1 / ratio  # the optimiser multiplies with it as it reads the gradients
+        self.trainer.update(1)
+        if self.recipe.accumulate > 1:
+            for parameter in self.unique:
+                parameter.zero_grad()
+        self.step = step
+        self.sums.add(f"step {step} (learning rate {lr:.2e})", sums, tokens)
+
+    def _save_now_and_then(self):
+        try:
+            raise_kept_interrupt()
+        except KeyboardInterrupt:
+            if self.checkpoint:
+                self.save()
+            raise
+        if self.checkpoint and time.perf_counter() > self.save_at:
+            self.save()
+
+    def finish_round(self, row):
+        """Add a row to the history; keep the parameters if they are worth it."""
+        self.history.append(row)
+        self.sums = RunningSums()
+        if not self.keep_best or row is min(self.history, key=lambda r: (-r["valid_accuracy"], r["valid_loss"])):
+            self.keep()
+
+    def keep(self):
+        """Note the network's parameters."""
+        nd.save(self.kept_file.name, self._values())
+        self.kept_round = len(self.history)
+
+    def load_kept(self):
+        """Put the kept parameters into the network."""
+        for name, array in nd.load(self.kept_file.name).items():
+            self.parameters[name].set_data(array)
+
+    def _values(self):
+        return {name: parameter.data(self.ctx) for name, parameter in self.parameters.items()}
+
+    def save(self):
+        """Write all that `restore` needs."""
+        self.sums.read()  # a diverged run is found out before it is saved
+        started = time.perf_counter()
+        arrays = {f"net/{name}": array for name, array in self._values().items()}
+        for index, (mean, variance) in self.trainer._updaters[0].states.items():
+            arrays |= {f"mean/{index}": mean, f"variance/{index}": variance}
+        if self.keep_best:
+            arrays |= {f"kept/{name}": array for name, array in nd.load(self.kept_file.name).items()}
+        save_checkpoint(self.checkpoint, arrays, self._state())
+        now = time.perf_counter()
+        self.save_at = now + max(SAVE_INTERVAL, (now - started) / SAVE_SHARE)
+
+    def _state(self):
+        return {
+            "recipe": asdict(self.recipe),
+            "settings": self.settings,
+            "seed": self.seed,
+            "step": self.step,
+            "sums": {"seconds": self.sums.seconds, **self.sums.totals},
+            "history": self.history,
+            "kept_round": self.kept_round,
+        }
+
+    def restore(self):
+        """Continue where `save` left off, if there is a checkpoint.
+
+        Raises
+        ------
+        ValueError
+            It was made with other settings, or is damaged and so is the one before it.
+        """
+        if not checkpoint_exists(self.checkpoint):
+            return
+        arrays, state = load_checkpoint(self.checkpoint)
+        now = {**asdict(self.recipe), **self.settings}
+        then = {**state["recipe"], **state["settings"]}
+        changed = [
+            f"{key.replace('_', ' ')}: {then.get(key)!r} then, {now.get(key)!r} now"
+            for key in {**then, **now}
+            if then.get(key) != now.get(key)
+        ]
+        if changed:
+            raise ValueError(f"{self.checkpoint} was made with other settings ({'; '.join(changed)})")
+        self.seed, self.step, self.history = state["seed"], state["step"], state["history"]
+        self.sums = RunningSums(**state["sums"])
+        for name, parameter in self.parameters.items():
+            parameter.set_data(arrays[f"net/{name}"])
+        self.keep()
+        if self.keep_best:
+            nd.save(self.kept_file.name, {name: arrays[f"kept/{name}"] for name in self.parameters})
+            self.kept_round = state["kept_round"]
+        updater = self.trainer._updaters[0]
+        updater.states = {
+            int(name.removeprefix("mean/")): tuple(
+                arrays[name.replace("mean", kind)].as_in_context(self.ctx) for kind in ("mean", "variance")
+            )
+            for name in arrays
+            if name.startswith("mean/")
+        }
+        updater.states_synced = dict.fromkeys(updater.states, True)
+
+
+class RunningSums:
+    """Sums over a round that stay on the device and are read now and then: each reading waits for it.
+
+    Parameters
+    ----------
+    seconds : float, default 0
+        Spent before, in a run that is continued.
+    **totals
+        Sums so far.
+    """
+
+    def __init__(self, seconds=0.0, **totals):
+        self.seconds = seconds
+        self.totals = totals
+        self.pending = []
+        self.start()
+
+    @property
+    def tokens_per_second(self):
+        """Speed so far."""
+        return self.totals["tokens"] / self.seconds
+
+    def start(self):
+        """Start the clock."""
+        self.last_read = time.perf_counter()
+
+    def add(self, step, sums, tokens):
+        """Add a step's sums: a dict of str to arrays of one number."""
+        self.pending.append(
+            (step, list(sums), nd.concat(*(array.reshape(1) for array in sums.values()), dim=0), tokens)
+        )
+        if time.perf_counter() - self.last_read > READ_INTERVAL:
+            self.read()
+
+    def read(self):
+        """Bring the totals up to date."""
+        for step, names, values, tokens in self.pending:
+            found = dict(zip(names, values.asnumpy().tolist(), strict=True))
+            if not math.isfinite(found["loss"]):
+                raise TrainingDivergedError(f"the loss became {found['loss']} at {step}")
+            for name, value in {**found, "tokens": tokens}.items():
+                self.totals[name] = self.totals.get(name, 0) + value
+        self.pending.clear()
+        now = time.perf_counter()
+        self.seconds += now - self.last_read
+        self.last_read = now
