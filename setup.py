@@ -12,9 +12,9 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10,<3.13",
     packages=["bert_tutorial", "bert_tutorial.data"],
-    # The reviews stay in the clone's data/ folder, where readers look for them.
+    # The reviews and the small model stay in the clone's data/ folder, where readers look for them.
     package_dir={"bert_tutorial.data": "data"},
-    package_data={"bert_tutorial": ["operators.cc"], "bert_tutorial.data": ["*"]},
+    package_data={"bert_tutorial": ["operators.cc"], "bert_tutorial.data": ["*", "small/*"]},
     install_requires=[
         "mxnet==1.9.1",
         "gluonnlp==0.10.0",

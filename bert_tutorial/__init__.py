@@ -17,7 +17,8 @@ from .doctor import doctor  # noqa: E402
 from .encoder import BERTEncoder, BERTModel  # noqa: E402
 from .finetuning import evaluate, predict_sentiment, train_loop  # noqa: E402
 from .heads import BERTClassifier, MLMDecoder, NSClassifier  # noqa: E402
-from .pretrained import load_pretrained, load_pretrained_heads  # noqa: E402
+from .pretrained import load_pretrained, load_pretrained_heads, pretrained_config, save_pretrained  # noqa: E402
+from .pretraining import load_for_pretraining  # noqa: E402
 from .runtime import choose_device, seed_everything  # noqa: E402
 from .sentiment import SentimentClassifier  # noqa: E402
 from .text import FastTokenizer, load_vocabulary  # noqa: E402
@@ -39,12 +40,15 @@ __all__ = [
     "choose_device",
     "doctor",
     "evaluate",
+    "load_for_pretraining",
     "load_imdb",
     "load_pretrained",
     "load_pretrained_heads",
     "load_reviews",
     "load_vocabulary",
     "predict_sentiment",
+    "pretrained_config",
+    "save_pretrained",
     "seed_everything",
     "train_loop",
 ]

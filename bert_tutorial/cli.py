@@ -83,7 +83,7 @@ def fetch(names):
 
 
 @main.command()
-@click.option("--pretrained", default="minilm-l6", help="minilm-l6, bert-base, hf:ORG/NAME, or a folder.")
+@click.option("--pretrained", default="minilm-l6", help="small, minilm-l6, bert-base, hf:ORG/NAME, or a folder.")
 @data_option
 @click.option("--train-limit", type=click.IntRange(2), help="Use this many training reviews.  [default: all]")
 @click.option("--test-limit", type=click.IntRange(2), help="Use this many test reviews.  [default: all]")

@@ -14,7 +14,7 @@ from gluonnlp.data import train_valid_split
 from mxnet.gluon.data import SimpleDataset
 from mxnet.gluon.utils import _get_repo_file_url
 
-from .fetching import cache_dir, download, fetch
+from .fetching import cache_dir, download, fetch, shipped_file
 
 ACL_IMDB_HASH = "sha1:01ada507287d82875905620988597833ad4e0903"
 ACL_IMDB_URLS = {
@@ -141,13 +141,6 @@ def split_off_validation(dataset, ratio=0.1):
     train, valid : mxnet.gluon.data.SimpleDataset
     """
     return train_valid_split(dataset, valid_ratio=ratio, stratify=[label for _, label in dataset])
-
-
-def shipped_file(name):
-    """Path of a file of the top-level folder `data`, which an installed package carries inside it."""
-    package = Path(__file__).parent
-    installed = package / "data" / name
-    return installed if installed.exists() else package.parent / "data" / name
 
 
 def fetch_imdb():

@@ -1,4 +1,7 @@
-"""Fetching files once, into the cache: several sources in order, checked, and landing whole or not at all."""
+"""Where files come from: shipped with the course, or fetched once into the cache.
+
+Fetching tries several sources in order; what it fetches is checked, and lands whole or not at all.
+"""
 
 import os
 import sys
@@ -20,6 +23,13 @@ class FetchError(RuntimeError):
 def cache_dir():
     """The folder for everything fetched: `BERT_TUTORIAL_CACHE`, or the user's cache folder."""
     return Path(os.environ.get("BERT_TUTORIAL_CACHE") or pooch.os_cache("bert_tutorial"))
+
+
+def shipped_file(name):
+    """Path of a file or folder in the top-level folder `data`, which an installed package carries inside it."""
+    package = Path(__file__).parent
+    installed = package / "data" / name
+    return installed if installed.exists() else package.parent / "data" / name
 
 
 def download(url, path, known_hash=None):

@@ -1,6 +1,7 @@
 """Published weights: where they come from, and the name maps between Hugging Face, GluonNLP and our blocks.
 
 Every source ends up as a folder in one layout, Hugging Face's: `config.json`, `vocab.txt`, `model.safetensors`.
+What is pre-trained here is saved in the same layout.
 """
 
 import json
@@ -21,8 +22,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from .blocks import LAYER_NORM_EPSILON
+from .checkpoint import atomic_path, write_text
 from .encoder import NUM_SEGMENTS, BERTModel
-from .fetching import CONNECT_TIMEOUT, cache_dir, check_hash, download, fetch
+from .fetching import CONNECT_TIMEOUT, cache_dir, check_hash, download, fetch, shipped_file
 from .heads import MLMDecoder, NSClassifier
 from .text import load_vocabulary, save_vocabulary
 
@@ -45,18 +47,24 @@ ZOO_MODEL = "bert_12_768_12_book_corpus_wiki_en_uncased"
 ZOO_MODEL_SHA1 = "75cc780f085e8007b3bf6769c6348bb1ff9a3074"
 ZOO_VOCAB = "book_corpus_wiki_en_uncased"
 ZOO_VOCAB_SHA1 = "a66073971aa0b1a262453fe51342e57166a8abcf"
-BERT_BASE_CONFIG = {
+
+# Our arguments and Hugging Face's; then what our blocks have no choice in
+SETTING_NAMES = {
+    "vocab_size": "vocab_size",
+    "units": "hidden_size",
+    "hidden_size": "intermediate_size",
+    "num_heads": "num_attention_heads",
+    "num_layers": "num_hidden_layers",
+    "dropout": "hidden_dropout_prob",
+    "max_length": "max_position_embeddings",
+}
+FIXED_SETTINGS = {
     "model_type": "bert",
-    "vocab_size": 30522,
-    "hidden_size": 768,
-    "intermediate_size": 3072,
-    "num_attention_heads": 12,
-    "num_hidden_layers": 12,
-    "hidden_dropout_prob": 0.1,
     "hidden_act": "gelu",
     "layer_norm_eps": LAYER_NORM_EPSILON,
-    "max_position_embeddings": 512,
     "type_vocab_size": NUM_SEGMENTS,
+    "position_embedding_type": "absolute",
+    "is_decoder": False,
 }
 
 # Hugging Face's name, ours, GluonNLP's. {} is the layer.
@@ -83,6 +91,7 @@ HEAD_NAMES = [  # ours: in an MLMDecoder and an NSClassifier; GluonNLP's: in its
     ("cls.predictions.bias", "decoder.3.bias", "decoder.3.bias"),
     ("cls.seq_relationship", "classifier.1", "classifier"),
 ]
+NS_NAMES = ("cls.seq_relationship.weight", "cls.seq_relationship.bias")  # two-way there, one logit here
 COPIES = {  # some files hold a tensor twice
     "cls.predictions.decoder.weight": "embeddings.word_embeddings.weight",
     "cls.predictions.decoder.bias": "cls.predictions.bias",
@@ -98,8 +107,9 @@ def load_pretrained(name_or_path, ctx=None, backend="bert_tutorial"):
     Parameters
     ----------
     name_or_path : str or path
-        `minilm-l6` (6 layers, 384 units), `bert-base` (12 layers, 768 units), `hf:ORG/NAME` (a BERT on the
-        Hugging Face hub), or a folder with `config.json`, `vocab.txt` and `model.safetensors`.
+        `small` (comes with the course), `minilm-l6` (6 layers, 384 units), `bert-base` (12 layers, 768 units),
+        `hf:ORG/NAME` (a BERT on the Hugging Face hub), or a folder with `config.json`, `vocab.txt` and
+        `model.safetensors`.
     ctx : mxnet.Context, optional
         Device of the parameters; the CPU if not given.
     backend : {"bert_tutorial", "gluonnlp"}
@@ -128,12 +138,12 @@ def load_pretrained(name_or_path, ctx=None, backend="bert_tutorial"):
     tensors = read_tensors(folder)
     tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("cls.")}
     bert = BERTModel(**settings)
-    names = _encoder_names(settings["num_layers"], OURS)
-    _check_fit(bert._collect_params_with_prefix(), tensors, names, folder)
+    parameters = _parameters(bert, _encoder_names(settings["num_layers"], OURS))
+    _check_fit(parameters, tensors, folder)
     if backend == "gluonnlp":
         bert = _build_gluonnlp(settings)
-        names = _encoder_names(settings["num_layers"], GLUONNLP)
-    _fill(bert._collect_params_with_prefix(), tensors, names, ctx)
+        parameters = _parameters(bert, _encoder_names(settings["num_layers"], GLUONNLP))
+    _fill(parameters, tensors, ctx)
     return bert, vocabulary
 
 
@@ -145,7 +155,7 @@ def load_pretrained_heads(name_or_path, bert, ctx=None):
     name_or_path : str or path
         As for `load_pretrained`.
     bert : BERTModel
-        Ours, from `load_pretrained` with the same name; the decoder shares its word embedding.
+        Ours, from `load_pretrained` with the same name; the heads share its word embedding and its pooler.
     ctx : mxnet.Context, optional
 
     Returns
@@ -160,33 +170,127 @@ def load_pretrained_heads(name_or_path, bert, ctx=None):
         The checkpoint has no such heads (`minilm-l6` has none), they do not fit, or the decoder has weights of its
         own instead of the word embedding.
     """
+    vocab_size, units = bert.encoder.word_embed.weight.shape
+    ns_classifier = NSClassifier(units, pooler=bert.pooler)
+    mlm_decoder = MLMDecoder(vocab_size, units, word_embed=bert.encoder.word_embed)
     folder = pretrained_folder(name_or_path)
-    settings = model_settings(read_config(folder))
-    tensors = read_tensors(folder)
-    heads = {name: tensor for name, tensor in tensors.items() if name.startswith("cls.")}
-    if not heads:
+    if not fill_heads(folder, ns_classifier, mlm_decoder, ctx):
         raise ValueError(f"{folder} was published without pre-training heads; bert-base has them")
-    for copy, original in COPIES.items():
-        if copy in tensors and not np.array_equal(tensors[copy], tensors.get(original)):
-            raise ValueError(f"{folder}: {copy} differs from {original}, but BERT's are shared")
-    names = dict(_expand(HEAD_NAMES, OURS))
-    # the pooler is the first layer of the next-sentence head
-    names |= {f"pooler.dense.{kind}": f"classifier.0.{kind}" for kind in ("weight", "bias")}
-    heads |= {name: tensors[name] for name in names if name.startswith("pooler.") and name in tensors}
-    for kind in ("weight", "bias"):
-        two_way = heads.get(f"cls.seq_relationship.{kind}")
-        if two_way is not None and two_way.shape[:1] == (2,):  # row 0: IsNext, row 1: NotNext
-            heads[f"cls.seq_relationship.{kind}"] = two_way[:1] - two_way[1:]
-    ns_classifier = NSClassifier(settings["units"])
-    mlm_decoder = MLMDecoder(settings["vocab_size"], settings["units"], word_embed=bert.encoder.word_embed)
-    parameters = mlm_decoder._collect_params_with_prefix() | ns_classifier._collect_params_with_prefix()
-    _check_fit(parameters, heads, names, folder)
-    _fill(parameters, heads, names, ctx)
     return ns_classifier, mlm_decoder
 
 
+def fill_heads(folder, ns_classifier, mlm_decoder, ctx):
+    """Give two heads, which share BERT's pooler and word embedding, their published values.
+
+    Returns
+    -------
+    bool
+        False, and nothing is filled, if the checkpoint has no heads.
+    """
+    tensors = read_tensors(folder)
+    heads = {name: tensor for name, tensor in tensors.items() if name.startswith("cls.")}
+    if not heads:
+        return False
+    for copy, original in COPIES.items():
+        if copy in tensors and not np.array_equal(tensors[copy], tensors.get(original)):
+            raise ValueError(f"{folder}: {copy} differs from {original}, but BERT's are shared")
+    for name in NS_NAMES:
+        two_way = heads.get(name)
+        if two_way is not None and two_way.shape[:1] == (2,):  # row 0: IsNext, row 1: NotNext
+            heads[name] = two_way[:1] - two_way[1:]
+    parameters = head_parameters(ns_classifier, mlm_decoder)
+    _check_fit(parameters, heads, folder)
+    _fill(parameters, heads, ctx)
+    return True
+
+
+def head_parameters(ns_classifier, mlm_decoder):
+    """Hugging Face's name -> parameter, for those of both heads that are not BERT's own."""
+    own = mlm_decoder._collect_params_with_prefix() | ns_classifier._collect_params_with_prefix()
+    return {theirs: own[name] for theirs, name in _expand(HEAD_NAMES, OURS)}
+
+
+def pretraining_parameters(net):
+    """Hugging Face's name, without `bert.`, -> parameter of a BERTForPreTraining; shared ones come once."""
+    names = _encoder_names(len(net.bert.encoder.blks), OURS)
+    return _parameters(net.bert, names) | head_parameters(net.ns_classifier, net.mlm_decoder)
+
+
+def save_pretrained(folder, net, vocabulary, config, dtype="float32"):
+    """Write a checkpoint that `load_pretrained`, `load_pretrained_heads` and Hugging Face's BertForPreTraining read.
+
+    The files are `config.json`, `vocab.txt` and `model.safetensors`, each written whole or not at all. The same
+    weights give the same bytes.
+
+    Parameters
+    ----------
+    folder : str or path
+        Made if it does not exist.
+    net : BERTForPreTraining
+        Its one next-sentence logit becomes two outputs, half of it for IsNext and minus half for NotNext. The loaders
+        take their difference, which is the same logit.
+    vocabulary : gluonnlp.vocab.BERTVocab
+    config : dict
+        Hugging Face's settings of this net, from `pretrained_config` or from the checkpoint it was loaded from.
+    dtype : {"float32", "float16"}
+        Type of the numbers in the file. float16 halves the file and rounds what it cannot hold exactly: to 11 binary
+        digits, and numbers below 6e-5 to multiples of 6e-8 (the next-sentence weights after halving).
+
+    Raises
+    ------
+    ValueError
+        `config` or `vocabulary` does not fit the net, or a weight is not finite in `dtype`. Nothing is written.
+    """
+    if dtype not in ("float32", "float16"):
+        raise ValueError(f"dtype must be float32 or float16; got {dtype!r}")
+    _check_describes(config, vocabulary, net.bert.encoder)
+    tensors = {theirs: parameter.list_data()[0].asnumpy() for theirs, parameter in pretraining_parameters(net).items()}
+    for name in NS_NAMES:
+        half = tensors[name] / 2
+        tensors[name] = np.concatenate([half, -half])
+    for name, tensor in tensors.items():
+        with np.errstate(over="ignore"):
+            tensors[name] = tensor.astype(dtype, copy=False)
+        if not np.isfinite(tensors[name]).all():
+            raise ValueError(f"{name} holds a number that is not finite in {dtype}; nothing was saved")
+    _write_checkpoint(folder, tensors, vocabulary, config | {"architectures": ["BertForPreTraining"]})
+
+
+def _check_describes(config, vocabulary, encoder):
+    vocab_size, units = encoder.word_embed.weight.shape
+    block = encoder.blks[0]
+    settings = model_settings(config)
+    of_net = {
+        "vocab_size": vocab_size,
+        "units": units,
+        "hidden_size": block.ffn.dense1.weight.shape[0],
+        "num_heads": block.attention.num_heads,
+        "num_layers": len(encoder.blks),
+        "max_length": encoder.pos_encoding.max_length,
+    }
+    for name, value in of_net.items():
+        if settings[name] != value:
+            raise ValueError(f"config says {SETTING_NAMES[name]} = {settings[name]}, but the net has {value}")
+    if len(vocabulary) != vocab_size:
+        raise ValueError(f"the vocabulary has {len(vocabulary)} tokens, but the net has {vocab_size}")
+
+
+def _write_checkpoint(folder, tensors, vocabulary, config):
+    """Write the three files; the tensors are named as `read_tensors` names them."""
+    folder = Path(folder)
+    config = json.dumps(config, indent=2)
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_path(folder / "vocab.txt") as temporary:  # first: a token with a line break is an error
+        save_vocabulary(vocabulary, temporary)
+    tensors = {name if name.startswith("cls.") else f"bert.{name}": tensor for name, tensor in tensors.items()}
+    with atomic_path(folder / "model.safetensors") as temporary:
+        save_file(tensors, temporary, metadata={"format": "pt"})  # some versions of transformers refuse it without
+        temporary.chmod(0o644)  # safetensors makes it 0600, but a class may share one folder
+    write_text(folder / "config.json", config)
+
+
 def pretrained_folder(name_or_path):
-    """The folder holding `name_or_path`, fetched into the cache if it is a name."""
+    """The folder holding `name_or_path`, fetched into the cache if it is the name of weights on the network."""
     name = str(name_or_path)
     if name == "minilm-l6":
         sources = [
@@ -206,9 +310,15 @@ def pretrained_folder(name_or_path):
             raise ValueError(f"{name!r} is not of the form hf:ORG/NAME")
         source = (f"Hugging Face hub ({repository})", lambda folder: _write_from_hub(repository, folder))
         return fetch(f"hf/{repository}", [source], read_tensors)
-    folder = Path(name)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"no folder {name!r}, and not a name either: use minilm-l6, bert-base or hf:ORG/NAME")
+    if name == "small":
+        folder = shipped_file(name)
+        if not folder.is_dir():
+            raise FileNotFoundError(f"small comes with the course, but {folder} is not there: get the course again")
+    else:
+        folder = Path(name)
+        if not folder.is_dir():
+            names = "small, minilm-l6, bert-base or hf:ORG/NAME"
+            raise FileNotFoundError(f"no folder {name!r}, and not a name either: use {names}")
     for file in FILES:
         if not (folder / file).is_file():
             raise FileNotFoundError(f"{folder} has no {file}; a checkpoint folder holds {', '.join(FILES)}")
@@ -240,34 +350,39 @@ def model_settings(config):
     ValueError
         A setting is missing, or one that our blocks do not have is asked for.
     """
-    supported = {
-        "model_type": ("bert", "bert"),
-        "hidden_act": ("gelu", "gelu"),
-        "layer_norm_eps": (LAYER_NORM_EPSILON, LAYER_NORM_EPSILON),
-        "type_vocab_size": (NUM_SEGMENTS, NUM_SEGMENTS),
-        "position_embedding_type": ("absolute", "absolute"),
-        "is_decoder": (False, False),
-    }
-    for key, (wanted, default) in supported.items():
-        if config.get(key, default) != wanted:
+    for key, wanted in FIXED_SETTINGS.items():
+        if config.get(key, wanted) != wanted:
             raise ValueError(f"config.json says {key} = {config[key]!r}; only BERT with {wanted!r} is supported")
-    names = {
-        "vocab_size": "vocab_size",
-        "units": "hidden_size",
-        "hidden_size": "intermediate_size",
-        "num_heads": "num_attention_heads",
-        "num_layers": "num_hidden_layers",
-        "dropout": "hidden_dropout_prob",
-        "max_length": "max_position_embeddings",
-    }
-    missing = [key for key in names.values() if key not in config]
+    missing = [key for key in SETTING_NAMES.values() if key not in config]
     if missing:
         raise ValueError(f"config.json lacks {', '.join(missing)}")
-    settings = {ours: config[theirs] for ours, theirs in names.items()}
+    settings = {ours: config[theirs] for ours, theirs in SETTING_NAMES.items()}
     for ours, value in settings.items():
         if ours != "dropout" and not (type(value) is int and value > 0):
-            raise ValueError(f"config.json says {names[ours]} = {value!r}; it must be a whole number from 1")
+            raise ValueError(f"config.json says {SETTING_NAMES[ours]} = {value!r}; it must be a whole number from 1")
     return settings
+
+
+def pretrained_config(vocab_size, units, hidden_size, num_heads, num_layers, dropout, max_length=512):
+    """A Hugging Face configuration, from which `model_settings` gives the same arguments back.
+
+    Parameters
+    ----------
+    vocab_size, units, hidden_size, num_heads, num_layers, dropout, max_length
+        As for `BERTEncoder`.
+
+    Returns
+    -------
+    dict
+    """
+    values = (vocab_size, units, hidden_size, num_heads, num_layers, dropout, max_length)
+    settings = dict(zip(SETTING_NAMES.values(), values, strict=True))
+    return FIXED_SETTINGS | settings | {"attention_probs_dropout_prob": dropout}
+
+
+BERT_BASE_CONFIG = pretrained_config(
+    vocab_size=30522, units=768, hidden_size=3072, num_heads=12, num_layers=12, dropout=0.1
+)
 
 
 def read_tensors(folder):
@@ -336,23 +451,28 @@ def _build_gluonnlp(settings):
     )
 
 
-def _check_fit(parameters, tensors, names, source):
+def _parameters(block, names):
+    """Hugging Face's name -> parameter, for a block and a dict from Hugging Face's names to the block's."""
+    own = block._collect_params_with_prefix()
+    return {theirs: own[name] for theirs, name in names.items()}
+
+
+def _check_fit(parameters, tensors, source):
     """Raise ValueError naming the tensors that are unknown, missing or of another shape than our parameters."""
-    unknown = sorted(set(tensors) - set(names) - REDUNDANT)
-    missing = sorted(set(names) - set(tensors))
+    unknown = sorted(set(tensors) - set(parameters) - REDUNDANT)
+    missing = sorted(set(parameters) - set(tensors))
     if unknown or missing:
         raise ValueError(f"{source}: unknown tensors {unknown}; missing tensors {missing}")
-    for theirs, own in names.items():
-        found, expected = tensors[theirs].shape, parameters[own].shape
+    for name, parameter in parameters.items():
+        found, expected = tensors[name].shape, parameter.shape
         if found != expected:
-            raise ValueError(f"{source}: {theirs} has the shape {found}; config.json asks for {expected}")
+            raise ValueError(f"{source}: {name} has the shape {found}; config.json asks for {expected}")
 
 
-def _fill(parameters, tensors, names, ctx):
-    for theirs, own in names.items():
-        parameter = parameters[own]
+def _fill(parameters, tensors, ctx):
+    for name, parameter in parameters.items():
         parameter.grad_req = "null"
-        array = mx.nd.from_numpy(np.ascontiguousarray(tensors.pop(theirs)))
+        array = mx.nd.from_numpy(np.ascontiguousarray(tensors.pop(name)))
         parameter._load_init(array, ctx or mx.cpu())  # what load_parameters calls for each array it reads
         attach_gradient(parameter)
 
@@ -455,6 +575,5 @@ def write_zoo_checkpoint(arrays, vocab_json, config, folder):
     missing = sorted(set(names.values()) - set(arrays))
     if missing:
         raise ValueError(f"GluonNLP's file lacks {', '.join(missing)}")
-    save_file({theirs: arrays[own].asnumpy() for theirs, own in names.items()}, folder / "model.safetensors")
-    save_vocabulary(nlp.vocab.BERTVocab.from_json(vocab_json), folder / "vocab.txt")
-    (folder / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
+    tensors = {theirs: arrays[own].asnumpy() for theirs, own in names.items()}
+    _write_checkpoint(folder, tensors, nlp.vocab.BERTVocab.from_json(vocab_json), config)

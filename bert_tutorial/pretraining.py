@@ -5,12 +5,13 @@ In the shape comments: B samples, L positions, C units, M masked positions, V wo
 Source: Devlin et al. 2018, section 3.1 and appendix A.
 """
 
-from mxnet import gluon
+from mxnet import cpu, gluon
 from mxnet.gluon import HybridBlock
 from mxnet.ndarray import NDArray
 
 from .encoder import leave_shared_memory
 from .heads import MLMDecoder, NSClassifier, check_masked_positions
+from .pretrained import fill_heads, head_parameters, load_pretrained, pretrained_folder
 
 
 class BERTForPreTraining(HybridBlock):
@@ -53,6 +54,37 @@ class BERTForPreTraining(HybridBlock):
     def hybrid_forward(self, F, words, segments, valid_length, masked_positions):
         encodings = self.bert.encoder(words, segments, valid_length)
         return self.mlm_decoder(encodings, masked_positions), self.ns_classifier(encodings)
+
+
+def load_for_pretraining(name_or_path, ctx=None):
+    """Load published BERT weights to pre-train them further.
+
+    Parameters
+    ----------
+    name_or_path : str or path
+        As for `load_pretrained`.
+    ctx : mxnet.Context, optional
+        Device of the parameters; the CPU if not given.
+
+    Returns
+    -------
+    net : BERTForPreTraining
+        With the published heads; fresh ones if the checkpoint has none (`minilm-l6`).
+    vocabulary : gluonnlp.vocab.BERTVocab
+
+    Raises
+    ------
+    FetchError, FileNotFoundError, ValueError
+        As for `load_pretrained`; ValueError also for heads that do not fit, or only one of the two.
+    """
+    folder = pretrained_folder(name_or_path)
+    bert, vocabulary = load_pretrained(folder, ctx)
+    net = BERTForPreTraining(bert)
+    heads = net.ns_classifier, net.mlm_decoder
+    if not fill_heads(folder, *heads, ctx):
+        for parameter in head_parameters(*heads).values():
+            parameter.initialize(ctx=ctx or cpu())
+    return net, vocabulary
 
 
 class PretrainingLoss(HybridBlock):

@@ -360,14 +360,7 @@ def zoo():
     rng = np.random.default_rng(7)
     for name, parameter in model.collect_params().items():
         parameter.set_data(mx.nd.array(rng.normal(name.endswith("gamma"), 0.2, parameter.shape)))
-    config = pretrained.BERT_BASE_CONFIG | {
-        "vocab_size": len(vocabulary),
-        "hidden_size": 24,
-        "intermediate_size": 40,
-        "num_attention_heads": 4,
-        "num_hidden_layers": 3,
-        "max_position_embeddings": 20,
-    }
+    config = pretrained.pretrained_config(len(vocabulary), 24, 40, 4, 3, 0.1, 20)
     arrays = {name: p.data() for name, p in model._collect_params_with_prefix().items()}
     return arrays, vocabulary, config, model
 

@@ -85,6 +85,7 @@ def test_wheel_made_from_the_source_archive_works_outside_of_the_clone(tmp_path)
     source, dist, target = tmp_path / "source", tmp_path / "dist", tmp_path / "target"
     shutil.copytree(ROOT / "bert_tutorial", source / "bert_tutorial", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "data", source / "data")
+    shutil.copytree(ROOT / "tests" / "golden" / "one-layer", source / "data" / "small", dirs_exist_ok=True)
     for name in ("setup.py", "pyproject.toml", "requirements.lock", "MANIFEST.in", "LICENSE"):
         shutil.copy(ROOT / name, source)
     build = f"import setuptools.build_meta as backend; backend.build_sdist({str(dist)!r})"
@@ -102,6 +103,11 @@ def test_wheel_made_from_the_source_archive_works_outside_of_the_clone(tmp_path)
     elsewhere = {"cwd": tmp_path, "env": {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(target)}}
     where = run(sys.executable, "-c", "import bert_tutorial; print(bert_tutorial.__file__)", **elsewhere)
     assert Path(where.strip()).parent == target / "bert_tutorial"
+    find = "from bert_tutorial.pretrained import pretrained_folder; print(pretrained_folder('small'))"
+    small = Path(run(sys.executable, "-c", find, **elsewhere).strip())
+    assert small == target / "bert_tutorial" / "data" / "small"
+    for file in ("config.json", "vocab.txt", "model.safetensors"):
+        assert (small / file).read_bytes() == (source / "data" / "small" / file).read_bytes()
     assert "finetune" in run(sys.executable, "-m", "bert_tutorial", "--help", **elsewhere)
     assert "finetune" in run(target / "bin" / "bert-tutorial", "--help", **elsewhere)
 

@@ -1,5 +1,7 @@
 """Writes the golden files: random checkpoints, and what Hugging Face's BertForPreTraining computes with them.
 
+`io.npz` holds outputs, `training.npz` (for two of the checkpoints) losses and gradients.
+
 How to run it, in any environment with torch and transformers (they are not among the project's requirements):
 
     python tests/golden/make_golden.py
@@ -15,6 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertForPreTraining
 
+TRAINED = ("deep", "odd")
 SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 # vocab_size, hidden_size, intermediate_size, num_attention_heads, num_hidden_layers, max_position_embeddings
@@ -88,6 +91,53 @@ def run(model, seed):
     }
 
 
+def train(model, seed, num_samples=4, length=None):
+    """A pre-training batch, both losses, and the gradients of their sum under Hugging Face's names, as arrays.
+
+    Words, places and labels are random. Half of the samples are padded; a quarter of the masked slots has weight 0.
+    """
+    rng = np.random.default_rng(seed)
+    vocab_size, length = model.config.vocab_size, length or model.config.max_position_embeddings
+    valid_length = rng.integers(length // 2, length + 1, size=num_samples)
+    valid_length[::2] = length
+    padding = np.arange(length) >= valid_length[:, None]
+    words = np.where(padding, 0, rng.integers(1, vocab_size, size=padding.shape))  # 0 is [PAD], never trained there
+    segments = np.where(padding, 0, rng.integers(2, size=padding.shape))
+    num_masked = max(2, (~padding).sum() // 7)
+    places = np.sort(rng.permutation(np.flatnonzero(~padding))[:num_masked])  # no place twice
+    masked_positions = np.stack(np.divmod(places, length))
+    masked_labels = rng.integers(vocab_size, size=num_masked)
+    masked_weights = np.ones(num_masked)
+    masked_weights[1::4] = 0
+    ns_labels = rng.integers(2, size=num_samples)
+
+    model.set_attn_implementation("eager")
+    model.zero_grad()
+    outputs = model(
+        input_ids=torch.tensor(words),
+        token_type_ids=torch.tensor(segments),
+        attention_mask=torch.tensor(~padding).long(),
+    )
+    labels = torch.tensor(np.where(masked_weights == 1, masked_labels, -100))  # -100: ignored
+    mlm_logits = outputs.prediction_logits[tuple(masked_positions)]
+    mlm_loss = torch.nn.functional.cross_entropy(mlm_logits, labels)
+    not_next = torch.tensor(1 - ns_labels)  # Hugging Face's 0 says IsNext
+    ns_loss = torch.nn.functional.cross_entropy(outputs.seq_relationship_logits, not_next)
+    (mlm_loss + ns_loss).backward()
+    return {
+        "words": words,
+        "segments": segments,
+        "valid_length": valid_length,
+        "masked_positions": masked_positions,
+        "masked_labels": masked_labels,
+        "masked_weights": masked_weights,
+        "ns_labels": ns_labels,
+        "mlm_loss": mlm_loss.detach().numpy(),
+        "ns_loss": ns_loss.detach().numpy(),
+        **{f"gradient.{name}": parameter.grad.numpy() for name, parameter in model.named_parameters()},
+    }
+
+
 if __name__ == "__main__":
     for seed, (name, shape) in enumerate(SHAPES.items(), start=1):
         folder = Path(__file__).parent / name
@@ -96,4 +146,6 @@ if __name__ == "__main__":
         if name == "old-names":
             use_old_names(folder)
         np.savez_compressed(folder / "io.npz", **run(model, seed))
+        if name in TRAINED:
+            np.savez_compressed(folder / "training.npz", **train(model, seed))
         print(folder)
