@@ -12,13 +12,14 @@ from .blocks import (  # noqa: E402
     PositionalEncoding,
     PositionWiseFFN,
 )
+from .corpora import load_corpus  # noqa: E402
 from .datasets import load_imdb, load_reviews  # noqa: E402
 from .doctor import doctor  # noqa: E402
 from .encoder import BERTEncoder, BERTModel  # noqa: E402
 from .finetuning import evaluate, predict_sentiment, train_loop  # noqa: E402
 from .heads import BERTClassifier, MLMDecoder, NSClassifier  # noqa: E402
 from .pretrained import load_pretrained, load_pretrained_heads, pretrained_config, save_pretrained  # noqa: E402
-from .pretraining import load_for_pretraining  # noqa: E402
+from .pretraining import BERTForPreTraining, fill_mask, load_for_pretraining, pretrain_loop  # noqa: E402
 from .runtime import choose_device, seed_everything  # noqa: E402
 from .sentiment import SentimentClassifier  # noqa: E402
 from .text import FastTokenizer, load_vocabulary  # noqa: E402
@@ -27,6 +28,7 @@ __all__ = [
     "AddNorm",
     "BERTClassifier",
     "BERTEncoder",
+    "BERTForPreTraining",
     "BERTModel",
     "DotProductAttention",
     "EncoderBlock",
@@ -40,6 +42,8 @@ __all__ = [
     "choose_device",
     "doctor",
     "evaluate",
+    "fill_mask",
+    "load_corpus",
     "load_for_pretraining",
     "load_imdb",
     "load_pretrained",
@@ -47,6 +51,7 @@ __all__ = [
     "load_reviews",
     "load_vocabulary",
     "predict_sentiment",
+    "pretrain_loop",
     "pretrained_config",
     "save_pretrained",
     "seed_everything",

@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import sys
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,17 +13,30 @@ import mxnet as mx
 from mxnet import gluon
 
 from .checkpoint import checkpoint_exists, remove_checkpoint, write_text
+from .corpora import load_corpus
 from .datasets import fetch_imdb, load_dataset, split_off_validation
 from .doctor import doctor as show_doctor
+from .encoder import BERTModel
+from .examples import Examples, tokenize_corpus
 from .fetching import FetchError
 from .finetuning import LABELS, evaluate, train_loop
-from .pretrained import pretrained_folder
+from .pretrained import model_settings, pretrained_config, pretrained_folder, read_config, save_pretrained
+from .pretraining import (
+    BERTForPreTraining,
+    evaluate_pretraining,
+    initialize_for_pretraining,
+    load_for_pretraining,
+    pretrain_loop,
+    word_frequencies,
+)
 from .quantization import quantize
 from .runtime import choose_device, keep_interrupts, peak_memory, seed_everything
 from .sentiment import SentimentClassifier
+from .text import FastTokenizer, is_uncased, learn_vocabulary
 from .training import TrainingDivergedError
 
 VERSIONED = ("mxnet", "gluonnlp", "d2l", "numpy", "tokenizers")
+LEAST_POSITIONS = 128  # of a new BERT, so that it can be trained on longer examples later, as the paper's was
 MINIMUM_FOR_VALIDATION = 1000  # reviews; a tenth of fewer cannot tell one epoch from another
 
 
@@ -97,9 +111,7 @@ def fetch(names):
 def finetune(pretrained, data, train_limit, test_limit, epochs, batch_size, max_length, lr, seed, output, resume):
     """Fine-tune a pre-trained BERT for sentiment, and score it on the test split."""
     train, test = load_dataset(data, "train", train_limit), load_dataset(data, "test", test_limit)
-    output.mkdir(parents=True, exist_ok=True)
-    if not os.access(output, os.W_OK):
-        raise PermissionError(f"cannot write to {output}")
+    checkpoint = _checkpoint(output, resume)
     ctx, reason = choose_device()
     click.echo(f"seed {seed}, device {ctx} ({reason})")
     seed_everything(seed)
@@ -108,11 +120,7 @@ def finetune(pretrained, data, train_limit, test_limit, epochs, batch_size, max_
     if epochs > 1 and len(train) >= MINIMUM_FOR_VALIDATION:  # one epoch leaves nothing to choose
         train, valid = split_off_validation(train)
     click.echo(f"{len(train)} reviews to train on, {len(valid or [])} for validation, {len(test)} for the test")
-    settings = _settings()
-    checkpoint = output / "checkpoint.params"
-    if resume and not checkpoint_exists(checkpoint):
-        click.echo(f"no unfinished run in {output}: starting anew", err=True)
-    try:
+    with _says_how_to_resume(checkpoint):
         history = train_loop(
             classifier.net,
             classifier.batches(train, batch_size, shuffle=True),
@@ -125,28 +133,98 @@ def finetune(pretrained, data, train_limit, test_limit, epochs, batch_size, max_
             seed=seed,
             checkpoint=checkpoint,
             resume=resume,
-            settings=settings,
+            settings=_settings(),
         )
-    except KeyboardInterrupt:
-        if checkpoint_exists(checkpoint):
-            click.echo(f"the run is in {checkpoint}; the same command with --resume continues it", err=True)
-        raise
     classifier.save(output)
     score = evaluate(classifier.net, classifier.batches(test, batch_size), ctx)
-    metrics = {
-        **score._asdict(),
-        "seconds": sum(row["seconds"] for row in history),
-        "tokens_per_second": history[-1]["tokens_per_second"],
-        "peak_memory_bytes": peak_memory(),
-        "seed": seed,
-        "device": str(ctx),
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in VERSIONED},
-        "settings": settings,
-        "history": history,
-    }
-    write_text(output / "metrics.json", json.dumps(metrics, indent=2))
+    _write_metrics(output, score._asdict(), history, ctx)
     remove_checkpoint(checkpoint)
     click.echo(f"test accuracy {score.accuracy:.4f} on {score.count} reviews; saved in {output}")
+
+
+@main.command()
+@click.option(
+    "--corpus",
+    default="docstrings",
+    help="docstrings (of the libraries installed with the course), imdb (its unlabelled reviews), or a path: a folder "
+    "of text files, or a folder or archive laid out as aclImdb.",
+)
+@click.option("--limit", type=click.IntRange(2), help="Use this many documents.  [default: all]")
+@click.option("--pretrained", help="Go on from this BERT: a name or a folder, as for finetune.  [default: a new BERT]")
+@click.option("--layers", default=2, type=click.IntRange(1), help="Of a new BERT.")
+@click.option("--units", default=128, type=click.IntRange(1), help="Of a new BERT; a multiple of --heads.")
+@click.option("--heads", default=2, type=click.IntRange(1), help="Of a new BERT.")
+@click.option("--vocab-size", default=6000, type=click.IntRange(6), help="Word pieces a new BERT learns to read.")
+@click.option("--steps", default=6000, type=click.IntRange(1), help="A batch each.")
+@click.option("--batch-size", default=32, type=click.IntRange(1))
+@click.option("--max-length", default=64, type=click.IntRange(5), help="Word pieces of an example.")
+@click.option("--lr", default=2e-3, help="Peak of the learning rate; about 1e-4 to go on from a published BERT.")
+@click.option("--whole-words", is_flag=True, help="Mask whole words, not word pieces.")
+@click.option("--mlm-only", is_flag=True, help="No next-sentence prediction: examples are stretches of one document.")
+@click.option("--float16", is_flag=True, help="Save the weights in half precision: half the size.")
+@click.option("--seed", default=1, type=click.IntRange(0, 2**31 - 1))
+@click.option("--output", default="runs/pretrained", type=click.Path(path_type=Path), help="Folder for the result.")
+@click.option("--resume", is_flag=True, help="Continue an interrupted run in --output, with the same settings.")
+def pretrain(
+    corpus, limit, pretrained, layers, units, heads, vocab_size, steps, batch_size, max_length, lr, whole_words,
+    mlm_only, float16, seed, output, resume,
+):  # fmt: skip
+    """Pre-train a BERT on plain text, and score it on held-out text; --pretrained DIR of finetune takes the result."""
+    checkpoint = _checkpoint(output, resume)
+    ctx, reason = choose_device()
+    click.echo(f"seed {seed}, device {ctx} ({reason})")
+    seed_everything(seed)
+    text = load_corpus(corpus, limit)
+    click.echo(text.describe())
+    texts = text.split()
+    if pretrained:
+        net, vocabulary = load_for_pretraining(pretrained, ctx)
+        config = read_config(pretrained_folder(pretrained))
+        positions = model_settings(config)["max_length"]
+        if max_length > positions:
+            raise ValueError(f"--max-length must be at most {positions}, the positions of {pretrained}")
+    else:
+        sentences = (sentence for document in texts[0].documents for sentence in document.sentences)
+        vocabulary = learn_vocabulary(sentences, vocab_size)
+        positions = max(max_length, LEAST_POSITIONS)
+        config = pretrained_config(len(vocabulary), units, 4 * units, heads, layers, 0.1, positions)
+        # dropout is for fine-tuning: a short run does not see its text often enough to learn it by heart
+        net = BERTForPreTraining(BERTModel(**{**model_settings(config), "dropout": 0}))
+    tokenizer = FastTokenizer(vocabulary, lower=is_uncased(vocabulary))
+    train, valid = (
+        Examples(
+            tokenize_corpus(part.documents, tokenizer), vocabulary, batch_size, max_length, not mlm_only, whole_words
+        )
+        for part in texts
+    )
+    frequencies = word_frequencies(train.corpus, len(vocabulary))
+    if not pretrained:
+        initialize_for_pretraining(net, frequencies, ctx)
+    net.hybridize(static_alloc=True)
+    click.echo(
+        f"vocabulary of {len(vocabulary)}; {len(train.corpus.ids):,} word pieces of text to train on, "
+        f"{len(valid.corpus.ids):,} held out"
+    )
+    with _says_how_to_resume(checkpoint):
+        history = pretrain_loop(
+            net, train, valid, steps, lr, ctx, seed=seed, checkpoint=checkpoint, resume=resume, settings=_settings()
+        )
+    save_pretrained(output, net, vocabulary, config, "float16" if float16 else "float32")
+    score = evaluate_pretraining(net, valid, ctx, frequencies)
+    _write_metrics(output, {**score._asdict(), "perplexity": score.perplexity}, history, ctx)
+    remove_checkpoint(checkpoint)
+    always = vocabulary.idx_to_token[int(frequencies.argmax())]
+    click.echo(f"\nheld out: {score.num_masked} masked word pieces, {score.num_pairs} pairs")
+    rows = [
+        ("", "BERT", "without"),
+        ("masked word pieces right", f"{score.mlm_accuracy:.3f}", f"{score.mlm_baseline:.3f} (always {always!r})"),
+        ("their perplexity", f"{score.perplexity:.1f}", f"{score.baseline_perplexity:.1f} (by frequency)"),
+    ]
+    if not mlm_only:
+        rows.append(("next sentences right", f"{score.ns_accuracy:.3f}", "0.500 (by guessing)"))
+    for name, bert, without in rows:
+        click.echo(f"  {name:<26} {bert:>8}   {without}")
+    click.echo(f"{sum(row['seconds'] for row in history):.0f} seconds of training; saved in {output}")
 
 
 @main.command("evaluate")
@@ -190,6 +268,42 @@ def predict(folder, texts, file, as_json, batch_size, int8):
             click.echo(json.dumps({"text": text, "label": label, "probability": probability}, ensure_ascii=False))
         else:
             click.echo(f"{label}  {probability:.3f}  {text}")
+
+
+def _checkpoint(output, resume):
+    """The file that holds the unfinished run in a folder; whether it can be written is found out before any work."""
+    output.mkdir(parents=True, exist_ok=True)
+    if not os.access(output, os.W_OK):
+        raise PermissionError(f"cannot write to {output}")
+    checkpoint = output / "checkpoint.params"
+    if resume and not checkpoint_exists(checkpoint):
+        click.echo(f"no unfinished run in {output}: starting anew", err=True)
+    return checkpoint
+
+
+@contextmanager
+def _says_how_to_resume(checkpoint):
+    try:
+        yield
+    except KeyboardInterrupt:
+        if checkpoint_exists(checkpoint):
+            click.echo(f"the run is in {checkpoint}; the same command with --resume continues it", err=True)
+        raise
+
+
+def _write_metrics(output, score, history, ctx):
+    metrics = {
+        **score,
+        "seconds": sum(row["seconds"] for row in history),
+        "tokens_per_second": history[-1]["tokens_per_second"],
+        "peak_memory_bytes": peak_memory(),
+        "seed": click.get_current_context().params["seed"],
+        "device": str(ctx),
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in VERSIONED},
+        "settings": _settings(),
+        "history": history,
+    }
+    write_text(output / "metrics.json", json.dumps(metrics, indent=2))
 
 
 def _settings():

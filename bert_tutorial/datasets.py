@@ -24,10 +24,12 @@ ACL_IMDB_URLS = {
 GLUONNLP_HASHES = {
     "train": "sha1:516a0ba06bca4e32ee11da2e129f4f871dff85dc",
     "test": "sha1:7d59bd8899841afdc1c75242815260467495b64a",
+    "unsup": "sha1:f908a632b7e7d7ecf113f74c968ef03fadfc3c6c",
 }
 SPLITS = ("train", "test")
-# .../train/pos/127_9.txt: review 127, score 9
-REVIEW_FILE = re.compile(r"(?:^|/)(train|test)/(?:pos|neg)/\d+_(\d+)\.txt$")
+FOLDERS = {"train": ("train/pos", "train/neg"), "test": ("test/pos", "test/neg"), "unsup": ("train/unsup",)}
+# .../train/pos/127_9.txt: review 127, score 9; an unlabelled review's score is 0
+REVIEW_FILE = re.compile(r"(?:^|/)((?:train|test)/(?:pos|neg|unsup))/\d+_(\d+)\.txt$")
 ORDER_SEED = 0
 
 
@@ -70,6 +72,39 @@ def load_imdb(split, root=None, limit=None):
         )
     reviews = [(_clean(text, name), _label(score, name)) for name, text, score in scored]
     return SimpleDataset(_draw(reviews, limit))
+
+
+def load_unlabelled_reviews(root=None, limit=None):
+    """Load IMDB's reviews without labels, text for pre-training.
+
+    Parameters
+    ----------
+    root : str or path, optional
+        As for `load_imdb`; the reviews are those of `train/unsup` or of GluonNLP's `unsup.json`.
+    limit : int, optional
+        Take this many reviews, drawn once for all: the same number gives the same reviews.
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    FetchError
+        The reviews are not in the cache and no host could be reached.
+    FileNotFoundError
+        `root` does not exist or holds no unlabelled reviews, as caches of earlier versions of this course.
+    ValueError
+        An empty review, a damaged archive, or a limit below 1.
+    """
+    remedy = "expected train/unsup with files such as 127_0.txt, or unsup.json"
+    if root is None:
+        root = fetch_imdb()
+        remedy = "an earlier version of this course fetched it. Remove that folder and fetch imdb again"
+    scored = _read_scored_reviews(Path(root), "unsup")
+    if not scored:
+        raise FileNotFoundError(f"{root} holds no unlabelled reviews: {remedy}")
+    return [_clean(text, name) for name, text, _ in draw(scored, limit)]
 
 
 def load_reviews(split, path=None, limit=None):
@@ -144,7 +179,7 @@ def split_off_validation(dataset, ratio=0.1):
 
 
 def fetch_imdb():
-    """The cached folder with IMDB as `train.json` and `test.json`, downloaded the first time."""
+    """The cached folder with IMDB as `train.json`, `test.json` and `unsup.json`, downloaded the first time."""
     sources = [(name, lambda folder, url=url: _write_from_archive(url, folder)) for name, url in ACL_IMDB_URLS.items()]
     sources.append(("GluonNLP's repository", _write_from_gluonnlp))
     return fetch("imdb", sources, check=lambda folder: None)
@@ -158,7 +193,7 @@ def imdb_is_fetched():
 def _write_from_archive(url, folder):
     archive = folder / "aclImdb_v1.tar.gz"
     download(url, archive, ACL_IMDB_HASH)
-    for split in SPLITS:
+    for split in FOLDERS:
         pairs = [(text, score) for _, text, score in _read_archive(archive, split)]
         (folder / f"{split}.json").write_text(json.dumps(pairs), encoding="utf-8")
     archive.unlink()
@@ -184,7 +219,7 @@ def _read_scored_reviews(root, split):
         return [(f"{json_file}, review {i}", text, score) for i, (text, score) in enumerate(pairs)]
     return [
         (str(path), path.read_text(encoding="utf-8"), int(match[2]))
-        for path in sorted(root.glob(f"**/{split}/*/*.txt"))
+        for path in sorted(path for folder in FOLDERS[split] for path in root.glob(f"**/{folder}/*.txt"))
         if (match := REVIEW_FILE.search(path.as_posix()))
     ]
 
@@ -195,11 +230,24 @@ def _read_archive(path, split):
             found = [
                 (f"{path}: {member.name}", archive.extractfile(member).read().decode("utf-8"), int(match[2]))
                 for member in archive
-                if member.isfile() and (match := REVIEW_FILE.search(member.name)) and match[1] == split
+                if member.isfile() and (match := REVIEW_FILE.search(member.name)) and match[1] in FOLDERS[split]
             ]
     except (tarfile.TarError, EOFError, OSError) as error:
         raise ValueError(f"{path} is not a whole tar archive: {error}") from error
     return sorted(found)
+
+
+def draw(items, limit):
+    """Keep `limit` items, always the same and in their order; all if there are fewer or limit is None."""
+    _check_limit(limit)
+    if limit is None or limit >= len(items):
+        return items
+    return [items[i] for i in sorted(random.Random(ORDER_SEED).sample(range(len(items)), limit))]
+
+
+def _check_limit(limit):
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit must be at least 1, not {limit}")
 
 
 def _label(score, name):
@@ -220,8 +268,7 @@ def _clean(text, name):
 
 def _draw(reviews, limit):
     """Mix the reviews, always alike, and keep `limit` of them, half of each class."""
-    if limit is not None and limit < 1:
-        raise ValueError(f"limit must be at least 1, not {limit}")
+    _check_limit(limit)
     reviews = list(reviews)
     random.Random(ORDER_SEED).shuffle(reviews)
     if limit is None:

@@ -5,13 +5,25 @@ In the shape comments: B samples, L positions, C units, M masked positions, V wo
 Source: Devlin et al. 2018, section 3.1 and appendix A.
 """
 
-from mxnet import cpu, gluon
+import math
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+from mxnet import autograd, cpu, gluon, nd
 from mxnet.gluon import HybridBlock
 from mxnet.ndarray import NDArray
+from tqdm.auto import tqdm
 
 from .encoder import leave_shared_memory
+from .examples import make_pairs
 from .heads import MLMDecoder, NSClassifier, check_masked_positions
 from .pretrained import fill_heads, head_parameters, load_pretrained, pretrained_folder
+from .runtime import raise_kept_interrupt
+from .text import FastTokenizer, is_uncased
+from .training import Recipe, Training
+
+SCORED_PER_ROUND = 1024  # pairs; the whole held-out text is scored at the end
 
 
 class BERTForPreTraining(HybridBlock):
@@ -111,4 +123,258 @@ class PretrainingLoss(HybridBlock):
 
     def hybrid_forward(self, F, mlm_logits, ns_logits, masked_labels, masked_weights, ns_labels):
         mlm_losses = self.mlm_loss(mlm_logits, masked_labels) * masked_weights  # (M,)
-        return F.sum(mlm_losses) / F.sum(masked_weights), F.mean(self.ns_loss(ns_logits, ns_labels))
+        num_masked = F.maximum(F.sum(masked_weights), 1)  # a text of [UNK] only has nothing to mask
+        return F.sum(mlm_losses) / num_masked, F.mean(self.ns_loss(ns_logits, ns_labels))
+
+
+class PretrainingScore(NamedTuple):
+    """How well a held-out text is predicted, and how well without any network."""
+
+    mlm_accuracy: float  # share of masked word pieces whose most probable prediction is right
+    mlm_loss: float  # mean over the masked word pieces, in nats
+    ns_accuracy: float  # 0.5 for guessing; nan without next-sentence prediction
+    ns_loss: float
+    num_masked: int
+    num_pairs: int
+    mlm_baseline: float  # accuracy of always saying the training text's most frequent word piece
+    baseline_loss: float  # of saying each word piece's frequency in the training text
+
+    @property
+    def perplexity(self):
+        """Of the masked word pieces."""
+        return math.exp(self.mlm_loss)
+
+    @property
+    def baseline_perplexity(self):
+        """Of the masked word pieces, by their frequencies in the training text."""
+        return math.exp(self.baseline_loss)
+
+
+def word_frequencies(corpus, vocab_size):
+    """Share of each word piece in a text, (vocab_size,); one that does not occur counts as if it did once."""
+    counts = np.bincount(corpus.ids, minlength=vocab_size) + 1
+    return counts / counts.sum()
+
+
+def initialize_for_pretraining(net, frequencies, ctx=None):
+    """Give a BERTForPreTraining its first parameters.
+
+    The normal's deviation is 1 / sqrt(units) instead of BERT's 0.02, and the decoder starts from the word pieces'
+    frequencies instead of learning them first. BERT's own values suit 768 units and days of training: with few units
+    and the high learning rate of a short run, all encodings collapse into one vector and stay there.
+
+    Parameters
+    ----------
+    net : BERTForPreTraining
+    frequencies : np.ndarray
+        From `word_frequencies`, (V,).
+    ctx : mxnet.Context, optional
+    """
+    units = net.bert.encoder.word_embed.weight.shape[1]
+    net.initialize(ctx=ctx)
+    for name, parameter in net._collect_params_with_prefix().items():
+        if name.endswith("weight"):
+            parameter.set_data(nd.random.normal(0, units**-0.5, shape=parameter.shape))
+    start_decoder(net, frequencies)
+
+
+def start_decoder(net, frequencies):
+    """Let an untrained decoder start from the word pieces' frequencies (V,)."""
+    net.mlm_decoder.decoder[3].bias.set_data(nd.array(np.log(frequencies)))
+
+
+def pretrain_loop(
+    net,
+    train,
+    valid,
+    num_steps,
+    lr,
+    ctx,
+    *,
+    rounds=10,
+    warmup_ratio=0.1,
+    weight_decay=0.01,
+    clip_norm=1.0,
+    seed=None,
+    checkpoint=None,
+    resume=False,
+    settings=None,
+    on_round=None,
+):
+    """Pre-train BERT: predict masked word pieces and next sentences.
+
+    Parameters
+    ----------
+    net : BERTForPreTraining
+        Initialised.
+    train, valid : Examples
+        To train on; to score after each round.
+    num_steps : int
+        A batch each.
+    lr : float
+        The learning rate's peak.
+    ctx : mxnet.Context
+    rounds : int, default 10
+        Parts of the training; a row of the history, and a score, for each.
+    warmup_ratio, weight_decay, clip_norm, seed, checkpoint, resume, settings
+        As for `train_loop`.
+    on_round : callable, optional
+        Called with each row, to draw a curve.
+
+    Returns
+    -------
+    list of dict
+        One for each round: step, mlm_loss and ns_loss (means over the round), valid_mlm_accuracy, valid_perplexity,
+        valid_ns_accuracy, seconds, tokens_per_second.
+
+    Raises
+    ------
+    TrainingDivergedError
+        The loss became NaN or infinite. `net` is put back to the parameters of the last round.
+    ValueError
+        A setting out of range, or a checkpoint made with other settings.
+
+    Source: Devlin et al. 2018, section A.2. Two values of the optimiser are not the paper's: beta2 is 0.98, for a run
+    of thousands of steps instead of a million, and epsilon is 1e-8, for gradients that are small at the start.
+    """
+    rounds = min(rounds, num_steps)
+    recipe = Recipe(lr, num_steps, warmup_ratio, weight_decay, clip_norm, epsilon=1e-8, beta2=0.98, seed=seed)
+    if not train.next_sentence:  # parameters without a gradient must not be trained
+        for parameter in (*net.bert.pooler.collect_params().values(), *net.ns_classifier.collect_params().values()):
+            parameter.grad_req = "null"
+    training = Training(net, recipe, ctx, checkpoint, settings)
+    if resume and checkpoint:
+        training.restore()
+
+    def masks():
+        """Random numbers of the step that comes next."""
+        return np.random.RandomState(training.seed_of(training.step + 1))
+
+    frequencies = word_frequencies(train.corpus, len(train.vocabulary))
+    loss_fn = PretrainingLoss()
+    loss_fn.hybridize(static_alloc=True)
+    for number in range(len(training.history) + 1, rounds + 1):
+        first_step, last_step = num_steps * (number - 1) // rounds, num_steps * number // rounds
+        row = training.train(
+            first_step,
+            last_step - first_step,
+            islice(train.stream(training.seed), first_step, last_step),
+            lambda pairs: _backward(net, train.batch(pairs, masks()), loss_fn, ctx, train.next_sentence),
+            _means,
+            f"round {number}/{rounds}",
+        )
+        score = evaluate_pretraining(net, valid, ctx, frequencies, limit=SCORED_PER_ROUND)
+        row |= {
+            "step": last_step,
+            "valid_mlm_accuracy": score.mlm_accuracy,
+            "valid_perplexity": score.perplexity,
+            "valid_ns_accuracy": score.ns_accuracy,
+        }
+        training.finish_round(row)
+        tqdm.write(_describe(row))
+        if on_round:
+            on_round(row)
+    return training.history
+
+
+def _backward(net, batch, loss_fn, ctx, next_sentence):
+    words, segments, valid_length, masked_positions, *labels = (nd.array(array, ctx, array.dtype) for array in batch)
+    with autograd.record():
+        logits = net(words, segments, valid_length, masked_positions)
+        mlm_loss, ns_loss = loss_fn(*logits, *labels)
+        loss = mlm_loss + ns_loss if next_sentence else mlm_loss
+    loss.backward()
+    sums = {"loss": loss, "mlm_loss": mlm_loss, "ns_loss": ns_loss, "steps": nd.ones(1, ctx)}
+    return sums, int(batch.valid_length.sum())
+
+
+def _means(sums):
+    return {name: sums[name] / sums["steps"] for name in ("mlm_loss", "ns_loss")}
+
+
+def _describe(row):
+    return (
+        f"step {row['step']}: masked word pieces: loss {row['mlm_loss']:.3f}, held out {row['valid_mlm_accuracy']:.3f} "
+        f"right, perplexity {row['valid_perplexity']:.1f}; next sentence: loss {row['ns_loss']:.3f}, held out "
+        f"{row['valid_ns_accuracy']:.3f} right; {row['tokens_per_second']:.0f} tokens/s"
+    )
+
+
+def evaluate_pretraining(net, examples, ctx, frequencies, limit=None):
+    """Score both predictions on a held-out text; always the same pairs and masks.
+
+    Parameters
+    ----------
+    net : BERTForPreTraining
+    examples : Examples
+    ctx : mxnet.Context
+    frequencies : np.ndarray
+        Of the training text, from `word_frequencies`, (V,).
+    limit : int, optional
+        Score this many pairs only.
+
+    Returns
+    -------
+    PretrainingScore
+    """
+    random = np.random.RandomState(0)
+    pairs = make_pairs(examples.corpus, examples.max_length, random, examples.next_sentence)[:limit]
+    sums = np.zeros(4)
+    labels = []
+    for begin in range(0, len(pairs), examples.batch_size):
+        raise_kept_interrupt()
+        batch = examples.batch(pairs[begin : begin + examples.batch_size], random)
+        words, segments, valid_length, masked_positions, masked_labels, masked_weights, ns_labels = (
+            nd.array(array, ctx, array.dtype) for array in batch
+        )
+        mlm_logits, ns_logits = net(words, segments, valid_length, masked_positions)
+        mlm_right = (mlm_logits.argmax(axis=1) == masked_labels) * masked_weights
+        mlm_losses = gluon.loss.SoftmaxCELoss()(mlm_logits, masked_labels) * masked_weights
+        ns_right = (ns_logits.reshape(-1) > 0) == ns_labels
+        ns_losses = gluon.loss.SigmoidBCELoss()(ns_logits, ns_labels)
+        sums += nd.stack(*(array.sum() for array in (mlm_right, mlm_losses, ns_right, ns_losses))).asnumpy().ravel()
+        labels.append(batch.masked_labels[batch.masked_weights > 0].astype(int))
+    labels = np.concatenate(labels)
+    mlm_right, mlm_loss = (sums[:2] / len(labels)).tolist()
+    ns_right, ns_loss = (sums[2:] / len(pairs)).tolist() if examples.next_sentence else (math.nan, math.nan)
+    baseline = float(np.mean(labels == frequencies.argmax())), -float(np.log(frequencies[labels]).mean())
+    return PretrainingScore(mlm_right, mlm_loss, ns_right, ns_loss, len(labels), len(pairs), *baseline)
+
+
+def fill_mask(text, net=None, vocabulary=None, count=5):
+    """Guess the word piece that "[MASK]" stands for.
+
+    Parameters
+    ----------
+    text : str
+        With one "[MASK]".
+    net : BERTForPreTraining, optional
+        From `load_for_pretraining`; the small one that ships with the course if not given.
+    vocabulary : gluonnlp.vocab.BERTVocab, optional
+        The network's.
+    count : int, default 5
+        Number of guesses.
+
+    Returns
+    -------
+    list of (str, float)
+        Word pieces and their probabilities, the best first.
+
+    Raises
+    ------
+    ValueError
+        The text has no "[MASK]", or more than one.
+    """
+    before, *after = text.split("[MASK]")
+    if len(after) != 1:
+        raise ValueError(f"the text must hold [MASK] once, not {len(after)} times")
+    if net is None:
+        net, vocabulary = load_for_pretraining("small")
+    tokenizer = FastTokenizer(vocabulary, lower=is_uncased(vocabulary))
+    tokens = [vocabulary.cls_token, *tokenizer(before), vocabulary.mask_token, *tokenizer(*after), vocabulary.sep_token]
+    words = nd.array([vocabulary[tokens]])  # (1, L)
+    position = nd.array([[0], [tokens.index(vocabulary.mask_token)]])  # (2, 1)
+    logits, _ = net(words, nd.zeros_like(words), nd.array([len(tokens)]), position)
+    probabilities = logits.softmax()[0].asnumpy()
+    best = probabilities.argsort()[::-1][:count]
+    return [(vocabulary.idx_to_token[i], float(probabilities[i])) for i in best]

@@ -12,6 +12,7 @@ section 4.1 (WordPiece).
 import hashlib
 import re
 import unicodedata
+from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,9 +20,12 @@ import gluonnlp as nlp
 import numpy as np
 from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from tokenizers.trainers import WordPieceTrainer
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 LONGEST_WORD = 200  # characters; a longer word is [UNK], as for Google and GluonNLP
+ALPHABET = 200  # characters of a learned vocabulary; without a limit, rare symbols would fill it
 BATCH = 1024  # texts tokenized at once: bounds the memory, which holds every word of a batch
 
 # BERT drops control characters, except the three that count as spaces.
@@ -71,6 +75,65 @@ def load_vocabulary(path):
         raise ValueError(
             f"{path} lacks {', '.join(missing)}: give a BERT vocab.txt, one token a line, every line ended by \\n alone"
         )
+    return nlp.vocab.BERTVocab(nlp.data.count_tokens(tokens), token_to_idx=ids)
+
+
+def learn_vocabulary(texts, size, lower=True):
+    """Learn a WordPiece vocabulary from texts.
+
+    Words are cut as `FastTokenizer` cuts them. Words with a character that is not among the `ALPHABET` most
+    frequent are left out, for no piece could spell them. The same texts give the same vocabulary every time.
+
+    Parameters
+    ----------
+    texts : iterable of str
+    size : int
+        Tokens of the vocabulary, special tokens included. Few texts may give fewer.
+    lower : bool, default True
+        Lowercase, as `FastTokenizer` does. Accents are stripped in either case.
+
+    Returns
+    -------
+    nlp.vocab.BERTVocab
+        `SPECIAL_TOKENS` at ids 0 to 4, then the characters, then longer pieces in the order they were learned.
+
+    Raises
+    ------
+    ValueError
+        There is no word to learn from, or `size` is too small for the special tokens and the characters.
+
+    Source: Devlin et al. 2018, section 3; Wu et al. 2016, section 4.1. `tokenizers` learns the pieces as in byte
+    pair encoding (Sennrich et al. 2016): it joins the most frequent pair, over and over.
+    """
+    if isinstance(texts, str):
+        raise TypeError("texts is one string: put it in a list")
+    basic_tokenizer = nlp.data.BERTBasicTokenizer(lower=lower)
+    words = Counter(word for text in texts for word in _cut_words(text, lower, basic_tokenizer))
+    characters = Counter()
+    for word, count in words.items():
+        for character in word:
+            characters[character] += count
+    del characters["\U0010ffff"]  # a lone surrogate
+    alphabet = set(sorted(characters, key=lambda character: (-characters[character], character))[:ALPHABET])
+    words = {word: n for word, n in sorted(words.items()) if len(word) <= LONGEST_WORD and alphabet.issuperset(word)}
+    if not words:
+        raise ValueError("the texts hold no word to learn from")
+    # The trainer would number "##x" in an order that changes from run to run, and would break ties by these
+    # numbers. As "special" tokens they come in the order given.
+    first = [*SPECIAL_TOKENS, *sorted(set().union(*words)), *sorted({f"##{c}" for word in words for c in word[1:]})]
+    if size < len(first):
+        raise ValueError(
+            f"size is {size}: give at least {len(first)}, for the {len(SPECIAL_TOKENS)} special tokens and the "
+            "characters of the texts, at the beginning and inside of words"
+        )
+    tokenizer = Tokenizer(WordPiece(unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = WhitespaceSplit()
+    tokenizer.train_from_iterator(
+        (f"{word} " * count for word, count in words.items()),
+        WordPieceTrainer(vocab_size=size, special_tokens=first, show_progress=False),
+    )
+    ids = tokenizer.get_vocab()
+    tokens = sorted(ids, key=ids.get)
     return nlp.vocab.BERTVocab(nlp.data.count_tokens(tokens), token_to_idx=ids)
 
 
@@ -125,13 +188,6 @@ class FastTokenizer:
             )
         )
 
-    def _words(self, text):
-        _require_string(text)
-        if not text.isascii():
-            return self._basic_tokenizer(LONE_SURROGATE.sub("\U0010ffff", text))
-        text = text.translate(ASCII_CONTROLS)
-        return ASCII_WORD.findall(text.lower() if self._lower else text)
-
     def __call__(self, text):
         """Tokenize one text.
 
@@ -144,7 +200,7 @@ class FastTokenizer:
         list of str
             Its tokens, without [CLS] and [SEP].
         """
-        return self._wordpiece.encode(self._words(text), is_pretokenized=True).tokens
+        return self._wordpiece.encode(_cut_words(text, self._lower, self._basic_tokenizer), is_pretokenized=True).tokens
 
     def convert_tokens_to_ids(self, tokens):
         """Ids of `tokens`, a list of str."""
@@ -179,7 +235,9 @@ class FastTokenizer:
         encoded = []
         for start in range(0, len(texts), BATCH):
             # a word is one token at least, so words past `room` cannot matter
-            words = [self._words(text)[:room] for text in texts[start : start + BATCH]]
+            words = [
+                _cut_words(text, self._lower, self._basic_tokenizer)[:room] for text in texts[start : start + BATCH]
+            ]
             for encoding in self._wordpiece.encode_batch_fast(words, is_pretokenized=True):
                 encoded.append(np.array([cls, *encoding.ids[:room], sep], dtype="int32"))
         return encoded
@@ -205,6 +263,15 @@ class FastTokenizer:
             _require_string(text)
             digest.update(text.encode("utf-8", "surrogatepass") + b"\xff")  # UTF-8 never holds this byte
         return digest.hexdigest()
+
+
+def _cut_words(text, lower, basic_tokenizer):
+    """`basic_tokenizer(text)`, faster where the text is ASCII."""
+    _require_string(text)
+    if not text.isascii():
+        return basic_tokenizer(LONE_SURROGATE.sub("\U0010ffff", text))
+    text = text.translate(ASCII_CONTROLS)
+    return ASCII_WORD.findall(text.lower() if lower else text)
 
 
 def _require_string(text):

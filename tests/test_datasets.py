@@ -7,6 +7,7 @@ from collections import Counter
 from itertools import combinations
 
 from bert_tutorial import datasets, load_imdb, load_reviews
+from bert_tutorial.datasets import load_unlabelled_reviews
 
 import pytest
 
@@ -15,7 +16,9 @@ REVIEWS = {
     "train/pos/1_7.txt": "Nice  enough.",
     "train/neg/0_1.txt": "Bad.",
     "train/neg/1_4.txt": "Poor.",
-    "train/unsup/0_0.txt": "Not labelled.",
+    "train/unsup/0_0.txt": "Not<br />labelled.",
+    "train/unsup/1_0.txt": "Nor this.",
+    "train/unsup/2_0.txt": "Unknown.",
     "test/pos/0_10.txt": "Splendid.",
     "test/neg/0_3.txt": "Dull.",
 }
@@ -38,9 +41,10 @@ def as_archive(folder, path):
 
 def as_json(folder, target):
     target.mkdir()
-    for split in ("train", "test"):
-        pairs = [[text, int(re.search(r"_(\d+)\.", name)[1])] for name, text in REVIEWS.items() if split in name[:5]]
-        (target / f"{split}.json").write_text(json.dumps([p for p in pairs if p[1]]), encoding="utf-8")
+    for split, folders in datasets.FOLDERS.items():
+        names = [name for name in REVIEWS if name.startswith(folders)]
+        pairs = [[REVIEWS[name], int(re.search(r"_(\d+)\.", name)[1])] for name in names]
+        (target / f"{split}.json").write_text(json.dumps(pairs), encoding="utf-8")
     return target
 
 
@@ -62,6 +66,16 @@ def test_every_source_gives_the_same_reviews(root):
         ("Poor.", 0),
     ]
     assert sorted(load_imdb("test", str(root))) == [("Dull.", 0), ("Splendid.", 1)]
+
+
+def test_every_source_gives_the_same_unlabelled_reviews(root):
+    reviews = load_unlabelled_reviews(root)
+    assert reviews == ["Not labelled.", "Nor this.", "Unknown."]
+    drawn = load_unlabelled_reviews(str(root), limit=2)
+    assert drawn == load_unlabelled_reviews(root, limit=2)
+    assert drawn == [review for review in reviews if review in drawn], "in their order"
+    assert len(drawn) == 2
+    assert load_unlabelled_reviews(root, limit=9) == reviews
 
 
 def test_limit_is_balanced_and_repeatable(root):
@@ -105,8 +119,9 @@ def test_missing_things_are_errors(folder, tmp_path):
         load_imdb("train", tmp_path / "bare")
     with pytest.raises(ValueError, match="dev"):
         load_imdb("dev", folder)
-    with pytest.raises(ValueError, match="limit"):
-        load_imdb("train", folder, limit=0)
+    for load in (load_unlabelled_reviews, lambda *args, **kwargs: load_imdb("train", *args, **kwargs)):
+        with pytest.raises(ValueError, match="limit"):
+            load(folder, limit=0)
 
 
 def test_download_tries_the_hosts_in_order_and_keeps_json(folder, tmp_path, monkeypatch):
@@ -125,7 +140,38 @@ def test_download_tries_the_hosts_in_order_and_keeps_json(folder, tmp_path, monk
     assert asked == list(datasets.ACL_IMDB_URLS.values())
     assert len(load_imdb("test")) == 2
     assert len(asked) == 2, "the second split came from the cache"
-    assert sorted(p.name for p in (tmp_path / "cache/imdb").iterdir()) == ["test.json", "train.json"]
+    assert sorted(p.name for p in (tmp_path / "cache/imdb").iterdir()) == ["test.json", "train.json", "unsup.json"]
+    assert len(load_unlabelled_reviews()) == 3
+
+
+def test_gluonnlp_is_the_last_source(cache, monkeypatch):
+    asked = {}
+
+    def download(url, path, known_hash=None):
+        if "gz" in url:
+            raise OSError("down")
+        asked[path.name] = known_hash
+        path.write_text(json.dumps([[f"From {path.name}.", 0]]))
+
+    monkeypatch.setattr(datasets, "download", download)
+    assert load_unlabelled_reviews() == ["From unsup.json."]
+    assert asked == {f"{split}.json": known_hash for split, known_hash in datasets.GLUONNLP_HASHES.items()}
+    assert len(set(asked.values())) == 3
+
+
+def test_a_cache_from_before_there_were_unlabelled_reviews(cache, folder):
+    cache.mkdir()
+    (as_json(folder, cache / "imdb") / "unsup.json").unlink()
+    assert len(load_imdb("train")) == 4
+    with pytest.raises(FileNotFoundError, match="Remove that folder"):
+        load_unlabelled_reviews()
+
+
+def test_missing_unlabelled_reviews_are_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        load_unlabelled_reviews(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match="no unlabelled reviews"):
+        load_unlabelled_reviews(tmp_path)
 
 
 def test_real_archive(imdb_sample):

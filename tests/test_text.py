@@ -1,12 +1,24 @@
 """The vocabulary file, and the fast tokenizer against GluonNLP's on every kind of text."""
 
 import itertools
+import os
 import pickle
+import re
 import string
+import subprocess
+import sys
 
 from bert_tutorial.datasets import load_imdb, load_reviews
 from bert_tutorial.fetching import cache_dir
-from bert_tutorial.text import LONGEST_WORD, SPECIAL_TOKENS, FastTokenizer, load_vocabulary, save_vocabulary
+from bert_tutorial.text import (
+    ALPHABET,
+    LONGEST_WORD,
+    SPECIAL_TOKENS,
+    FastTokenizer,
+    learn_vocabulary,
+    load_vocabulary,
+    save_vocabulary,
+)
 
 import gluonnlp as nlp
 import numpy as np
@@ -281,3 +293,85 @@ def test_no_room_for_a_token(small_vocabulary, max_length):
 def test_texts_that_are_no_strings(small_vocabulary, texts):
     with pytest.raises(TypeError, match=r"a list|None|b'movie'|nan"):
         FastTokenizer(small_vocabulary).encode_batch(texts, max_length=10)
+
+
+def test_a_learned_vocabulary_knows_the_words_of_its_texts(tmp_path):
+    texts = [text for text, _ in load_reviews("train")]
+    vocabulary = learn_vocabulary(texts, 800)
+    assert len(vocabulary) == 800
+    assert vocabulary.idx_to_token[:5] == list(SPECIAL_TOKENS)
+    save_vocabulary(vocabulary, tmp_path / "vocab.txt")
+    assert load_vocabulary(tmp_path / "vocab.txt").idx_to_token == vocabulary.idx_to_token
+    assert_same((FastTokenizer(vocabulary), nlp.data.BERTTokenizer(vocabulary)), texts)
+    encoded = np.concatenate(FastTokenizer(vocabulary).encode_batch(texts, 10**6))
+    assert vocabulary["[UNK]"] not in encoded
+    spelled = learn_vocabulary(texts, 150)  # hardly more than the characters
+    assert len(encoded) < len(np.concatenate(FastTokenizer(spelled).encode_batch(texts, 10**6)))
+
+
+@given(st.lists(TEXTS, max_size=5), st.booleans())
+@settings(deadline=None)
+def test_any_text_gives_a_vocabulary_of_its_own_words(tmp_path_factory, texts, lower):
+    cut = nlp.data.BERTBasicTokenizer(lower)
+    words = [cut(re.sub("[\ud800-\udfff]", "\U0010ffff", text)) for text in texts]
+    spelled = [[len(word) <= LONGEST_WORD and "\U0010ffff" not in word for word in text] for text in words]
+    if not any(map(any, spelled)):
+        with pytest.raises(ValueError, match="no word"):
+            learn_vocabulary(texts, 2000, lower)
+        return
+    vocabulary = learn_vocabulary(texts, 2000, lower)
+    path = tmp_path_factory.mktemp("learned") / "vocab.txt"
+    save_vocabulary(vocabulary, path)
+    assert load_vocabulary(path).idx_to_token == vocabulary.idx_to_token
+    tokenizers = FastTokenizer(vocabulary, lower), nlp.data.BERTTokenizer(vocabulary, lower)
+    assert_same(tokenizers, texts)
+    unknown = [tokenizers[0](text).count("[UNK]") for text in texts]
+    assert unknown == [text.count(False) for text in spelled]
+
+
+def test_case_of_a_learned_vocabulary():
+    assert "Film" in learn_vocabulary(["Film Film"], 20, lower=False).token_to_idx
+    assert "film" in learn_vocabulary(["Film Film"], 20).token_to_idx
+
+
+def test_the_same_texts_give_the_same_vocabulary_in_every_process():
+    code = (
+        "from bert_tutorial.text import *; from bert_tutorial import load_reviews\n"
+        "print(ascii(learn_vocabulary([text for text, _ in load_reviews('train')], 600).idx_to_token))"
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in "012"
+    }
+    assert len(found) == 1
+
+
+def test_rare_characters_do_not_fill_a_learned_vocabulary():
+    rare = [chr(0x4E00 + i) for i in range(ALPHABET + 100)]
+    vocabulary = learn_vocabulary(["film plot"] * 2 + rare, ALPHABET + 30)
+    assert "film" in vocabulary.token_to_idx
+    assert sum(token in rare for token in vocabulary.idx_to_token) == ALPHABET - len(set("filmplot"))
+
+
+@pytest.mark.parametrize("texts", [[], [""], [" \n", "\x00"], ["a" * (LONGEST_WORD + 1)]])
+def test_no_word_to_learn_from(texts):
+    with pytest.raises(ValueError, match="no word"):
+        learn_vocabulary(texts, 100)
+
+
+def test_the_smallest_learned_vocabulary():
+    texts = ["aba c"]  # a, b, c, ##b, ##a
+    with pytest.raises(ValueError, match="at least 10"):
+        learn_vocabulary(texts, 9)
+    assert len(learn_vocabulary(texts, 10)) == 10
+
+
+def test_one_string_is_no_list_of_texts_to_learn_from():
+    with pytest.raises(TypeError, match="a list"):
+        learn_vocabulary("the film", 100)
