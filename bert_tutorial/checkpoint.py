@@ -20,16 +20,31 @@ CHUNK = 2**20  # bytes
 
 
 @contextmanager
+def write_errors(path):
+    """Whatever goes wrong while `path` is written becomes an OSError that names it; MXNet's errors name nothing.
+
+    Raises
+    ------
+    OSError
+    """
+    try:
+        yield
+    except (OSError, mx.MXNetError) as error:
+        raise OSError(f"cannot write {path}; is the disk full? ({str(error).strip().splitlines()[-1]})") from error
+
+
+@contextmanager
 def atomic_path(path):
     """Give a temporary path to write to; on success it takes the place of `path`."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.part")
     try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _flush_folder(path.parent)
+        with write_errors(path):
+            yield temporary
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            _flush_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -54,6 +69,11 @@ def save_checkpoint(path, arrays, state):
     path : str or path
     arrays : dict of str to mxnet.nd.NDArray
     state : dict
+
+    Raises
+    ------
+    OSError
+        It could not be written; the older files are as they were.
     """
     path = Path(path)
     encoded = np.frombuffer(json.dumps(state).encode(), dtype=np.uint8)
@@ -68,7 +88,7 @@ def save_checkpoint(path, arrays, state):
 
 
 def load_checkpoint(path):
-    """Read what `save_checkpoint` wrote; if that is damaged or missing, the one before it.
+    """Read what `save_checkpoint` wrote; if that is damaged or missing, the one before it, which takes its place.
 
     Returns
     -------
@@ -82,18 +102,20 @@ def load_checkpoint(path):
     ValueError
         The only one there is, or both, are damaged or no checkpoints.
     """
-    paths = [candidate for candidate in (Path(path), previous_path(path)) if candidate.exists()]
-    if not paths:
+    path, previous = Path(path), previous_path(path)
+    found = [candidate for candidate in (path, previous) if candidate.exists()]
+    if not found:
         raise FileNotFoundError(f"no checkpoint {path}")
-    if len(paths) == 2:
+    for candidate in found:
         try:
-            return _read(paths[0])
-        except ValueError as error:
-            logging.getLogger(__name__).warning("%s: using the one before it", error)
-    try:
-        return _read(paths[-1])
-    except ValueError as error:
-        raise ValueError(f"{error}; delete it and start again") from error
+            arrays, state = _read(candidate)
+        except (mx.MXNetError, OSError, ValueError) as error:
+            logging.getLogger(__name__).warning("%s cannot be used: %s", candidate, error)
+            continue
+        if candidate == previous:  # else the next `save_checkpoint` would put a damaged file in the place of this one
+            previous.replace(path)
+        return arrays, state
+    raise ValueError(f"damaged or no checkpoint: {' and '.join(map(str, found))}. Delete it and start anew.")
 
 
 def previous_path(path):
@@ -115,15 +137,12 @@ def remove_checkpoint(path):
 
 def _read(path):
     size = path.stat().st_size - DIGEST_SIZE
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, size))
-            if file.read() != _digest(path, size):
-                raise ValueError("wrong checksum")
-        arrays = mx.nd.load(str(path))
-        state = json.loads(arrays.pop(STATE).asnumpy().tobytes())
-    except (mx.MXNetError, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is damaged or no checkpoint") from error
+    with path.open("rb") as file:
+        file.seek(max(0, size))
+        if file.read() != _digest(path, size):
+            raise ValueError("its checksum is wrong")
+    arrays = mx.nd.load(str(path))  # reads as many arrays as the file says it holds, and not what follows them
+    state = json.loads(arrays.pop(STATE).asnumpy().tobytes())
     return arrays, state
 
 

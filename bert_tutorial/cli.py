@@ -27,6 +27,7 @@ from .pretraining import (
     initialize_for_pretraining,
     load_for_pretraining,
     pretrain_loop,
+    start_decoder,
     word_frequencies,
 )
 from .quantization import quantize
@@ -78,7 +79,7 @@ int8_option = click.option(
 @click.group(cls=Command, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(package_name="bert_tutorial")
 def main():
-    """Fine-tune a pre-trained BERT on film reviews, and use it."""
+    """Pre-train a BERT, fine-tune one on film reviews, and use it."""
 
 
 @main.command()
@@ -198,7 +199,9 @@ def pretrain(
         for part in texts
     )
     frequencies = word_frequencies(train.corpus, len(vocabulary))
-    if not pretrained:
+    if pretrained:
+        start_decoder(net, frequencies)  # minilm-l6 was published without one
+    else:
         initialize_for_pretraining(net, frequencies, ctx)
     net.hybridize(static_alloc=True)
     click.echo(

@@ -82,12 +82,12 @@ class Corpus:
             f"sha256 {_digest(self.documents)[:12]}; {self.licence}"
         )
 
-    def split(self, ratio=0.05):
+    def split(self, ratio=0.1):
         """Set documents aside for validation, always the same.
 
         Parameters
         ----------
-        ratio : float, default 0.05
+        ratio : float, default 0.1
             Share of the documents that goes to validation; at least one document stays on each side.
 
         Returns

@@ -73,3 +73,62 @@ def plot_lengths(lengths, max_length):
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def plot_transfer(summary, num_classes):
+    """Draw accuracy against the number of labels, for a pre-trained and a random start.
+
+    Parameters
+    ----------
+    summary : dict
+        From `transfer.summarize`.
+    num_classes : int
+        Of the task; guessing is right once in so many times.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure = Figure(figsize=(6, 3.5), layout="constrained")
+    axes = figure.add_subplot()
+    for start, colour, marker in (("pre-trained", POSITIVE, "o"), ("random", NEGATIVE, "s")):
+        counts = sorted(number for own, number in summary if own == start)
+        means, spreads = zip(*(summary[start, number][:2] for number in counts), strict=True)
+        axes.errorbar(counts, means, yerr=spreads, color=colour, marker=marker, capsize=3, label=f"{start} BERT")
+    axes.axhline(1 / num_classes, color="gray", linewidth=1, linestyle="--", label="guessing")
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(counts, counts)
+    axes.set_ylim(0, 1)
+    axes.set_xlabel("labelled docstrings")
+    axes.set_ylabel("test accuracy")
+    axes.legend(frameon=False, loc="upper left")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def plot_pretraining(history):
+    """Draw the losses of pre-training, and what is predicted right in held-out text.
+
+    Parameters
+    ----------
+    history : list of dict
+        From `pretrain_loop`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure = Figure(figsize=(8, 3), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    steps = [row["step"] for row in history]
+    for axes, mlm, ns in ((left, "mlm_loss", "ns_loss"), (right, "valid_mlm_accuracy", "valid_ns_accuracy")):
+        axes.plot(steps, [row[mlm] for row in history], color=POSITIVE, marker="o", label="masked word pieces")
+        axes.plot(steps, [row[ns] for row in history], color=NEGATIVE, marker="s", label="next sentences")
+        axes.set_xlabel("step")
+        axes.set_ylim(bottom=0)
+        axes.spines[["top", "right"]].set_visible(False)
+    left.set_ylabel("training loss")
+    right.set_ylabel("right in held-out text")
+    right.set_ylim(0, 1)
+    left.legend(frameon=False)
+    return figure

@@ -92,7 +92,9 @@ def train_loop(
     TrainingDivergedError
         The loss became NaN or infinite. `net` is put back to its last good parameters.
     ValueError
-        No batches, a setting out of range, or a checkpoint made with other settings.
+        No batches, a setting out of range, or a checkpoint that is damaged or of another run.
+    OSError
+        The checkpoint could not be written. The ones before are as they were.
     """
     if len(train_data) == 0:
         raise ValueError("train_data has no batches")
@@ -120,7 +122,7 @@ def train_loop(
             row[f"{score_name}_accuracy"], row[f"{score_name}_loss"] = score.accuracy, score.loss
         training.finish_round(row)
         tqdm.write(_describe(row))
-    if training.kept_round != num_epoch:
+    if training.keep_best:
         training.load_kept()
     return training.history
 

@@ -179,8 +179,10 @@ def initialize_for_pretraining(net, frequencies, ctx=None):
 
 
 def start_decoder(net, frequencies):
-    """Let an untrained decoder start from the word pieces' frequencies (V,)."""
-    net.mlm_decoder.decoder[3].bias.set_data(nd.array(np.log(frequencies)))
+    """Let a decoder that was never trained, so that its biases are 0, start from the word pieces' frequencies (V,)."""
+    bias = net.mlm_decoder.decoder[3].bias
+    if not bias.data().asnumpy().any():
+        bias.set_data(nd.array(np.log(frequencies)))
 
 
 def pretrain_loop(

@@ -197,7 +197,7 @@ def raise_kept_interrupt():
 def interrupts_held():
     """Hold Ctrl-C and SIGTERM back until `raise_kept_interrupt`, so that no step is cut in two.
 
-    The second one is not held.
+    The second one is not held. Outside the main thread, which alone may handle signals, nothing is held.
     """
 
     def handle(signum, frame):
@@ -206,17 +206,21 @@ def interrupts_held():
             raise KeyboardInterrupt
         settings.interrupted = True
 
-    if threading.current_thread() is not threading.main_thread():  # which alone may handle signals
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
-    held = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
+    unknown = (signal.SIG_IGN, None)  # None: not installed by Python, which could not put it back
+    held = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) not in unknown]
     previous = {number: signal.signal(number, handle) for number in held}
     try:
         yield
-        raise_kept_interrupt()
+    except BaseException:
+        settings.interrupted = False  # this ends the run as well; the next one must not be stopped
+        raise
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+    raise_kept_interrupt()
 
 
 def seed_everything(seed):

@@ -7,6 +7,7 @@ checkpoint must hold for the run to go on with the same bits.
 Source: Devlin et al. 2018, section A.2; AdamW: Loshchilov and Hutter 2019.
 """
 
+import json
 import math
 import tempfile
 import time
@@ -18,7 +19,7 @@ import numpy as np
 from mxnet import gluon, nd
 from tqdm.auto import tqdm
 
-from .checkpoint import checkpoint_exists, load_checkpoint, save_checkpoint
+from .checkpoint import checkpoint_exists, load_checkpoint, save_checkpoint, write_errors
 from .runtime import interrupts_held, raise_kept_interrupt, seed_everything
 
 READ_INTERVAL = 0.5  # seconds between two readings of the running sums; each reading waits for the device
@@ -51,6 +52,8 @@ class Recipe:
             raise ValueError(f"lr must be a positive number, not {self.lr}")
         if not 0 <= self.warmup_ratio <= 1:
             raise ValueError(f"warmup_ratio must lie between 0 and 1, not {self.warmup_ratio}")
+        if self.seed is not None and self.seed < 0:
+            raise ValueError(f"seed must not be negative: {self.seed}")
 
 
 def learning_rate(step, num_steps, peak, warmup_ratio):
@@ -71,7 +74,7 @@ def learning_rate(step, num_steps, peak, warmup_ratio):
     num_warmup = int(num_steps * warmup_ratio)
     if step <= num_warmup:
         return peak * step / num_warmup
-    return peak * max(0, num_steps - step + 1) / (num_steps - num_warmup)
+    return peak * (num_steps - step + 1) / (num_steps - num_warmup)
 
 
 class Training:
@@ -97,25 +100,29 @@ class Training:
         self.net, self.recipe, self.ctx = net, recipe, ctx
         self.keep_best = keep_best
         self.checkpoint = checkpoint and Path(checkpoint)
-        self.settings = settings or {}
-        self.seed = np.random.randint(2**31) if recipe.seed is None else recipe.seed
+        # As a checkpoint gives it back: lists for tuples. What JSON cannot hold is an error now, not at the first save.
+        identity = {"recipe": asdict(recipe), "settings": settings or {}}
+        self.identity = json.loads(json.dumps(identity, default=np.generic.item))
+        self.seed = np.random.randint(2**31) if recipe.seed is None else self.identity["recipe"]["seed"]
         self.step = 0  # steps done
-        self.kept_round = 0  # the round whose parameters are kept
         self.history = []
         self.sums = RunningSums()
         self.save_at = time.perf_counter() + SAVE_INTERVAL
         # in the order of the structure: Gluon's global names sort differently from process to process
-        self.parameters = {k: p for k, p in net._collect_params_with_prefix().items() if p.grad_req != "null"}
-        for name, parameter in self.parameters.items():
+        self.parameters = {}
+        for name, parameter in net._collect_params_with_prefix().items():
+            if parameter.grad_req == "null" or parameter in self.parameters.values():  # a tied one has two names
+                continue
+            self.parameters[name] = parameter
             parameter.grad_req = "add" if recipe.accumulate > 1 else "write"
+            parameter.zero_grad()  # a run that was stopped within a step left its gradients
             if name.endswith(("bias", "gamma", "beta")):
                 parameter.wd_mult = 0.0
-        self.unique = list({id(p): p for p in self.parameters.values()}.values())
         optimizer = {"wd": recipe.weight_decay, "epsilon": recipe.epsilon, "beta2": recipe.beta2}
-        self.trainer = gluon.Trainer(self.unique, "bertadam", optimizer, kvstore=None)
+        self.trainer = gluon.Trainer(list(self.parameters.values()), "bertadam", optimizer, kvstore=None)
         # on disk: beside weights, gradients and the optimiser's two means it would be a fifth copy of the network
         self.kept_file = tempfile.NamedTemporaryFile(prefix="bert_tutorial-")  # noqa: SIM115
-        self.keep()
+        self.keep("before training")
 
     def train(self, first_step, num_steps, groups, backward, means, description):
         """Train one round; steps that were done before the run was stopped are not done again.
@@ -145,6 +152,12 @@ class Training:
         ------
         TrainingDivergedError
             The loss became NaN or infinite. The network is put back to the parameters kept last.
+        KeyboardInterrupt
+            Ctrl-C or SIGTERM came; the step was finished and the checkpoint written.
+        OSError
+            The checkpoint could not be written; the ones before are as they were.
+        ValueError
+            There are fewer groups than steps.
         """
         groups = iter(groups)
         self.sums.start()
@@ -155,7 +168,9 @@ class Training:
             try:
                 for step in range(first_step + 1, first_step + num_steps + 1):
                     seed_everything(self.seed_of(step))
-                    group = next(groups)
+                    group = next(groups, None)
+                    if group is None:
+                        raise ValueError(f"the data ended after {step - first_step - 1} of {num_steps} steps")
                     if step <= self.step:
                         continue
                     self._step(step, group, backward)
@@ -167,9 +182,8 @@ class Training:
                 self.sums.read()
             except TrainingDivergedError as error:
                 self.load_kept()
-                kept = f"those of epoch {self.kept_round}" if self.kept_round else "those before training"
                 raise TrainingDivergedError(
-                    f"{error}. The parameters were put back to {kept}. Try a lower learning rate."
+                    f"{error}. The parameters were put back to those {self.kept}. Try a lower learning rate."
                 ) from None
             if self.checkpoint:
                 self.save()
@@ -184,11 +198,11 @@ class Training:
         sums, tokens = backward(group)
         lr = learning_rate(step, self.recipe.num_steps, self.recipe.lr, self.recipe.warmup_ratio)
         self.trainer.set_learning_rate(lr)
-        _, ratio, _ = nlp.utils.grad_global_norm(self.unique, self.recipe.clip_norm)
+        _, ratio, _ = nlp.utils.grad_global_norm(self.parameters.values(), self.recipe.clip_norm)
         self.trainer._scale = 1 / ratio  # the optimiser multiplies with it as it reads the gradients
         self.trainer.update(1)
         if self.recipe.accumulate > 1:
-            for parameter in self.unique:
+            for parameter in self.parameters.values():
                 parameter.zero_grad()
         self.step = step
         self.sums.add(f"step {step} (learning rate {lr:.2e})", sums, tokens)
@@ -208,12 +222,16 @@ class Training:
         self.history.append(row)
         self.sums = RunningSums()
         if not self.keep_best or row is min(self.history, key=lambda r: (-r["valid_accuracy"], r["valid_loss"])):
-            self.keep()
+            self.keep(f"of epoch {len(self.history)}")
 
-    def keep(self):
-        """Note the network's parameters."""
-        nd.save(self.kept_file.name, self._values())
-        self.kept_round = len(self.history)
+    def keep(self, when):
+        """Note the network's parameters, and in words, for the reader, when that was."""
+        self._write_kept(self._values(), when)
+
+    def _write_kept(self, arrays, when):
+        with write_errors(self.kept_file.name):
+            nd.save(self.kept_file.name, arrays)
+        self.kept = when
 
     def load_kept(self):
         """Put the kept parameters into the network."""
@@ -238,13 +256,12 @@ class Training:
 
     def _state(self):
         return {
-            "recipe": asdict(self.recipe),
-            "settings": self.settings,
+            **self.identity,
             "seed": self.seed,
             "step": self.step,
             "sums": {"seconds": self.sums.seconds, **self.sums.totals},
             "history": self.history,
-            "kept_round": self.kept_round,
+            "kept": self.kept,
         }
 
     def restore(self):
@@ -253,28 +270,20 @@ class Training:
         Raises
         ------
         ValueError
-            It was made with other settings, or is damaged and so is the one before it.
+            It was made with other settings or for another network, or is damaged and so is the one before it.
         """
         if not checkpoint_exists(self.checkpoint):
             return
         arrays, state = load_checkpoint(self.checkpoint)
-        now = {**asdict(self.recipe), **self.settings}
-        then = {**state["recipe"], **state["settings"]}
-        changed = [
-            f"{key.replace('_', ' ')}: {then.get(key)!r} then, {now.get(key)!r} now"
-            for key in {**then, **now}
-            if then.get(key) != now.get(key)
-        ]
-        if changed:
-            raise ValueError(f"{self.checkpoint} was made with other settings ({'; '.join(changed)})")
+        self._refuse_another_run(arrays, state)
         self.seed, self.step, self.history = state["seed"], state["step"], state["history"]
         self.sums = RunningSums(**state["sums"])
         for name, parameter in self.parameters.items():
             parameter.set_data(arrays[f"net/{name}"])
-        self.keep()
         if self.keep_best:
-            nd.save(self.kept_file.name, {name: arrays[f"kept/{name}"] for name in self.parameters})
-            self.kept_round = state["kept_round"]
+            self._write_kept({name: arrays[f"kept/{name}"] for name in self.parameters}, state["kept"])
+        else:
+            self.keep(f"of the checkpoint at step {self.step}")
         updater = self.trainer._updaters[0]
         updater.states = {
             int(name.removeprefix("mean/")): tuple(
@@ -284,6 +293,27 @@ class Training:
             if name.startswith("mean/")
         }
         updater.states_synced = dict.fromkeys(updater.states, True)
+
+    def _refuse_another_run(self, arrays, state):
+        changed = {}
+        for part, now in self.identity.items():
+            then = state[part]
+            for key in {**then, **now}:
+                if then.get(key) != now.get(key):
+                    changed[key] = f"{key.replace('_', ' ')}: {then.get(key)!r} then, {now.get(key)!r} now"
+        if changed:
+            raise ValueError(
+                f"{self.checkpoint} was made with other settings ({'; '.join(changed.values())}): use the same, "
+                "or start anew"
+            )
+        then = {name.removeprefix("net/"): array.shape for name, array in arrays.items() if name.startswith("net/")}
+        now = {name: parameter.shape for name, parameter in self.parameters.items()}
+        for name in {**then, **now}:
+            if then.get(name) != now.get(name):
+                raise ValueError(
+                    f"{self.checkpoint} is of another network: {name} has shape {then.get(name)} there, "
+                    f"{now.get(name)} here"
+                )
 
 
 class RunningSums:

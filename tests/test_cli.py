@@ -1,6 +1,7 @@
 """The command, run whole on a tiny checkpoint."""
 
 import json
+import math
 import os
 import re
 import signal
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import time
 
-from bert_tutorial import cli, load_pretrained, operators
+from bert_tutorial import cli, fill_mask, load_for_pretraining, load_pretrained, operators, training
 from bert_tutorial.cli import main
 from bert_tutorial.quantization import VNNI
 from bert_tutorial.runtime import cpu_flags
@@ -235,3 +236,82 @@ def test_offline_works_from_the_cache(tiny_checkpoint, tmp_path, monkeypatch):
     (tmp_path / "hf/org/tiny").symlink_to(tiny_checkpoint)
     load_pretrained("hf:org/tiny")
     assert "hf/org/tiny" in run("fetch", "hf:org/tiny").stdout
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory):
+    """A folder of text files about one animal each."""
+    folder = tmp_path_factory.mktemp("texts")
+    for i, animal in enumerate(["cat", "dog", "fox", "hen", "owl"] * 4):
+        sentences = [f"The {animal} {verb} the other {animal}." for verb in ("sees", "likes", "follows", "finds")]
+        (folder / f"{i:02}.txt").write_text(" ".join(sentences * 2))
+    return folder
+
+
+TINY = ("--layers", 1, "--units", 16, "--vocab-size", 90, "--batch-size", 8, "--max-length", 24, "--steps", 20)
+
+
+@pytest.fixture(scope="module")
+def pretrained(texts, tmp_path_factory):
+    output = tmp_path_factory.mktemp("run") / "deep" / "folder"
+    result = run("pretrain", "--corpus", texts, *TINY, "--output", output)
+    for shown in ("seed 1", "20 documents", "masked word pieces right", "perplexity", "next sentences right", "0.500"):
+        assert shown in result.output
+    return output
+
+
+def test_pretrain_writes_a_checkpoint_with_both_heads(pretrained):
+    assert {path.name for path in pretrained.iterdir()} == {
+        "model.safetensors", "config.json", "vocab.txt", "metrics.json"
+    }  # fmt: skip
+    metrics = json.loads((pretrained / "metrics.json").read_text())
+    assert 0 < metrics["mlm_accuracy"] <= 1
+    assert 0 < metrics["ns_accuracy"] <= 1
+    assert metrics["perplexity"] == pytest.approx(math.exp(metrics["mlm_loss"]))
+    assert len(metrics["history"]) == 10
+    assert metrics["settings"]["steps"] == "20"
+    net, vocabulary = load_for_pretraining(pretrained)
+    assert len(fill_mask("The cat sees the [MASK].", net, vocabulary)) == 5
+
+
+def test_what_was_pretrained_is_finetuned_and_pretrained_further(pretrained, texts, table, tmp_path):
+    run("finetune", "--pretrained", pretrained, "--data", table, "--epochs", 1, "--max-length", 24,
+        "--output", tmp_path / "a")  # fmt: skip
+    options = ("--corpus", texts, "--steps", 3, "--batch-size", 8, "--max-length", 32, "--float16")
+    result = run("pretrain", "--pretrained", pretrained, *options, "--mlm-only", "--output", tmp_path / "b")
+    assert "next sentences right" not in result.output
+    before, after = (path / "model.safetensors" for path in (pretrained, tmp_path / "b"))
+    assert after.stat().st_size < 0.6 * before.stat().st_size
+    assert (tmp_path / "b" / "vocab.txt").read_bytes() == (pretrained / "vocab.txt").read_bytes()
+
+
+def test_an_interrupted_pretraining_ends_with_the_same_weights(pretrained, texts, tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.Training, "finish_round", interrupt)
+        error = run("pretrain", "--corpus", texts, *TINY, "--output", tmp_path, code=1).stderr
+    assert "interrupted" in error
+    assert "--resume" in error
+    changed = run("pretrain", "--corpus", texts, *TINY, "--lr", 1, "--output", tmp_path, "--resume", code=1).stderr
+    assert "lr: " in changed
+    run("pretrain", "--corpus", texts, *TINY, "--output", tmp_path, "--resume")
+    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in pretrained.iterdir()}
+    assert (tmp_path / "model.safetensors").read_bytes() == (pretrained / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--corpus", "nowhere"), "no file or folder"),
+        (("--vocab-size", 7), "give at least"),
+        (("--units", 15), "multiple of num_heads"),
+        (("--pretrained", "nowhere"), "no folder"),
+        (("--limit", 2, "--max-length", 300, "--pretrained"), "positions"),
+        (("--lr", -1), "lr must be"),
+    ],
+)
+def test_pretrain_refuses(options, message, texts, pretrained, tmp_path):
+    options = (*options, pretrained) if options[-1] == "--pretrained" else options
+    assert message in run("pretrain", "--corpus", texts, *TINY, *options, "--output", tmp_path, code=1).stderr

@@ -227,42 +227,6 @@ def test_divergence_stops_and_puts_the_parameters_back(call, kept, monkeypatch):
         assert_same(after, start)
 
 
-class Stop(Exception):
-    pass
-
-
-class StopsAfter(list):
-    """Data that fails at the start of an epoch, as Ctrl-C would."""
-
-    def __init__(self, batches, epochs):
-        super().__init__(batches)
-        self.left = epochs
-
-    def __iter__(self):
-        self.left -= 1
-        if self.left < 0:
-            raise Stop
-        return super().__iter__()
-
-
-@pytest.mark.parametrize("stop_after", [0, 1, 2])
-def test_a_resumed_run_ends_with_the_same_bits(tmp_path, stop_after):
-    batches, valid = make_batches([8] * 3), make_batches([8], seed=3)
-
-    def train(net, data, **options):
-        return train_loop(net, data, None, 3, 1e-3, CTX, LOSS, valid_data=valid, seed=5, **options)
-
-    whole = build()
-    expected = train(whole, batches)
-    path = tmp_path / "checkpoint.params"
-    with pytest.raises(Stop):
-        train(build(), StopsAfter(batches, stop_after), checkpoint=path)
-    resumed = build()
-    history = train(resumed, batches, checkpoint=path, resume=True)
-    assert_same(parameters(resumed), parameters(whole))
-    assert [row["valid_loss"] for row in history] == [row["valid_loss"] for row in expected]
-
-
 def test_resuming_with_other_settings_is_refused(tmp_path):
     path = tmp_path / "checkpoint.params"
     batches = make_batches([8] * 3)

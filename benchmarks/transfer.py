@@ -1,0 +1,33 @@
+"""What pre-training is worth when labels are few: a table, and docs/figures/transfer.png.
+
+python -m benchmarks.transfer [NAME_OR_FOLDER]
+"""
+
+import sys
+from pathlib import Path
+
+from bert_tutorial import load_corpus
+from bert_tutorial.figures import plot_transfer
+from bert_tutorial.transfer import STARTS, compare, library_task, summarize
+
+FIGURE = Path(__file__).parent.parent / "docs" / "figures" / "transfer.png"
+
+
+def main(name_or_path="small"):
+    """Run and print all."""
+    _, held_out = load_corpus("docstrings").split()
+    task = library_task(held_out)
+    results = compare(task, name_or_path)
+    summary = summarize(results)
+    print(f"\n{len(task.classes)} libraries ({', '.join(task.classes)}), {len(task.test)} test docstrings, 5 seeds\n")
+    print("| labels | " + " | ".join(f"{start} BERT" for start in STARTS) + " |")
+    print("| --- " * (1 + len(STARTS)) + "|")
+    for num_labels in sorted({num_labels for _, num_labels in summary}):
+        cells = [summary[start, num_labels] for start in STARTS]
+        shown = [f"{average:.3f} ± {spread:.3f} (lr {lr:g})" for average, spread, lr in cells]
+        print(f"| {num_labels} | {' | '.join(shown)} |")
+    plot_transfer(summary, len(task.classes)).savefig(FIGURE, dpi=100)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
