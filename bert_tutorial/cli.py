@@ -37,7 +37,6 @@ from .text import FastTokenizer, is_uncased, learn_vocabulary
 from .training import TrainingDivergedError
 
 VERSIONED = ("mxnet", "gluonnlp", "d2l", "numpy", "tokenizers")
-LEAST_POSITIONS = 128  # of a new BERT, so that it can be trained on longer examples later, as the paper's was
 MINIMUM_FOR_VALIDATION = 1000  # reviews; a tenth of fewer cannot tell one epoch from another
 
 
@@ -156,19 +155,18 @@ def finetune(pretrained, data, train_limit, test_limit, epochs, batch_size, max_
 @click.option("--units", default=128, type=click.IntRange(1), help="Of a new BERT; a multiple of --heads.")
 @click.option("--heads", default=2, type=click.IntRange(1), help="Of a new BERT.")
 @click.option("--vocab-size", default=6000, type=click.IntRange(6), help="Word pieces a new BERT learns to read.")
-@click.option("--steps", default=6000, type=click.IntRange(1), help="A batch each.")
+@click.option("--steps", default=7000, type=click.IntRange(1), help="A batch each.")
 @click.option("--batch-size", default=32, type=click.IntRange(1))
 @click.option("--max-length", default=64, type=click.IntRange(5), help="Word pieces of an example.")
 @click.option("--lr", default=2e-3, help="Peak of the learning rate; about 1e-4 to go on from a published BERT.")
 @click.option("--whole-words", is_flag=True, help="Mask whole words, not word pieces.")
 @click.option("--mlm-only", is_flag=True, help="No next-sentence prediction: examples are stretches of one document.")
-@click.option("--float16", is_flag=True, help="Save the weights in half precision: half the size.")
 @click.option("--seed", default=1, type=click.IntRange(0, 2**31 - 1))
 @click.option("--output", default="runs/pretrained", type=click.Path(path_type=Path), help="Folder for the result.")
 @click.option("--resume", is_flag=True, help="Continue an interrupted run in --output, with the same settings.")
 def pretrain(
     corpus, limit, pretrained, layers, units, heads, vocab_size, steps, batch_size, max_length, lr, whole_words,
-    mlm_only, float16, seed, output, resume,
+    mlm_only, seed, output, resume,
 ):  # fmt: skip
     """Pre-train a BERT on plain text, and score it on held-out text; --pretrained DIR of finetune takes the result."""
     checkpoint = _checkpoint(output, resume)
@@ -187,8 +185,7 @@ def pretrain(
     else:
         sentences = (sentence for document in texts[0].documents for sentence in document.sentences)
         vocabulary = learn_vocabulary(sentences, vocab_size)
-        positions = max(max_length, LEAST_POSITIONS)
-        config = pretrained_config(len(vocabulary), units, 4 * units, heads, layers, 0.1, positions)
+        config = pretrained_config(len(vocabulary), units, 4 * units, heads, layers, 0.1, max_length)
         # dropout is for fine-tuning: a short run does not see its text often enough to learn it by heart
         net = BERTForPreTraining(BERTModel(**{**model_settings(config), "dropout": 0}))
     tokenizer = FastTokenizer(vocabulary, lower=is_uncased(vocabulary))
@@ -212,7 +209,7 @@ def pretrain(
         history = pretrain_loop(
             net, train, valid, steps, lr, ctx, seed=seed, checkpoint=checkpoint, resume=resume, settings=_settings()
         )
-    save_pretrained(output, net, vocabulary, config, "float16" if float16 else "float32")
+    save_pretrained(output, net, vocabulary, config)
     score = evaluate_pretraining(net, valid, ctx, frequencies)
     _write_metrics(output, {**score._asdict(), "perplexity": score.perplexity}, history, ctx)
     remove_checkpoint(checkpoint)

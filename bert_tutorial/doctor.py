@@ -57,7 +57,7 @@ def _findings():
         [
             *(f"{name}: {_reachable(is_fetched(name))}" for name in ("minilm-l6", "bert-base")),
             f"imdb: {_reachable(imdb_is_fetched())}",
-            "sample: shipped with the course",
+            "small, sample: shipped with the course",
         ],
     )
 

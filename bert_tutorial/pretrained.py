@@ -216,7 +216,7 @@ def pretraining_parameters(net):
     return _parameters(net.bert, names) | head_parameters(net.ns_classifier, net.mlm_decoder)
 
 
-def save_pretrained(folder, net, vocabulary, config, dtype="float32"):
+def save_pretrained(folder, net, vocabulary, config):
     """Write a checkpoint that `load_pretrained`, `load_pretrained_heads` and Hugging Face's BertForPreTraining read.
 
     The files are `config.json`, `vocab.txt` and `model.safetensors`, each written whole or not at all. The same
@@ -232,27 +232,20 @@ def save_pretrained(folder, net, vocabulary, config, dtype="float32"):
     vocabulary : gluonnlp.vocab.BERTVocab
     config : dict
         Hugging Face's settings of this net, from `pretrained_config` or from the checkpoint it was loaded from.
-    dtype : {"float32", "float16"}
-        Type of the numbers in the file. float16 halves the file and rounds what it cannot hold exactly: to 11 binary
-        digits, and numbers below 6e-5 to multiples of 6e-8 (the next-sentence weights after halving).
 
     Raises
     ------
     ValueError
-        `config` or `vocabulary` does not fit the net, or a weight is not finite in `dtype`. Nothing is written.
+        `config` or `vocabulary` does not fit the net, or a weight is not finite. Nothing is written.
     """
-    if dtype not in ("float32", "float16"):
-        raise ValueError(f"dtype must be float32 or float16; got {dtype!r}")
     _check_describes(config, vocabulary, net.bert.encoder)
     tensors = {theirs: parameter.list_data()[0].asnumpy() for theirs, parameter in pretraining_parameters(net).items()}
     for name in NS_NAMES:
         half = tensors[name] / 2
         tensors[name] = np.concatenate([half, -half])
     for name, tensor in tensors.items():
-        with np.errstate(over="ignore"):
-            tensors[name] = tensor.astype(dtype, copy=False)
-        if not np.isfinite(tensors[name]).all():
-            raise ValueError(f"{name} holds a number that is not finite in {dtype}; nothing was saved")
+        if not np.isfinite(tensor).all():
+            raise ValueError(f"{name} holds a number that is not finite; nothing was saved")
     _write_checkpoint(folder, tensors, vocabulary, config | {"architectures": ["BertForPreTraining"]})
 
 

@@ -255,12 +255,13 @@ def pretrain_loop(
     frequencies = word_frequencies(train.corpus, len(train.vocabulary))
     loss_fn = PretrainingLoss()
     loss_fn.hybridize(static_alloc=True)
+    stream = islice(train.stream(training.seed), num_steps * len(training.history) // rounds, None)
     for number in range(len(training.history) + 1, rounds + 1):
         first_step, last_step = num_steps * (number - 1) // rounds, num_steps * number // rounds
         row = training.train(
             first_step,
             last_step - first_step,
-            islice(train.stream(training.seed), first_step, last_step),
+            islice(stream, last_step - first_step),
             lambda pairs: _backward(net, train.batch(pairs, masks()), loss_fn, ctx, train.next_sentence),
             _means,
             f"round {number}/{rounds}",

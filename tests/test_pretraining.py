@@ -340,33 +340,12 @@ def test_published_checkpoint_saved_again_is_the_same_but_for_the_two_way_head(t
     assert (tmp_path / "vocab.txt").read_bytes() == (GOLDEN / "deep" / "vocab.txt").read_bytes()
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_same_weights_give_the_same_bytes(tmp_path, vocabulary, dtype):
+def test_same_weights_give_the_same_bytes(tmp_path, vocabulary):
     for folder in ("a", "b"):  # blocks made twice have other names
         net, config = fresh_net()
-        save_pretrained(tmp_path / folder, net, vocabulary, config, dtype)
+        save_pretrained(tmp_path / folder, net, vocabulary, config)
     for file in FILES:
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
-
-
-def test_float16_halves_the_file_and_rounds(tmp_path, vocabulary):
-    net, config = fresh_net()
-    save_pretrained(tmp_path / "whole", net, vocabulary, config)
-    save_pretrained(tmp_path / "half", net, vocabulary, config, dtype="float16")
-    for folder, itemsize in (("whole", 4), ("half", 2)):
-        for tensor in load_file(tmp_path / folder / "model.safetensors").values():
-            assert tensor.dtype.itemsize == itemsize
-    loaded, _ = load_for_pretraining(tmp_path / "half")
-    found = pretraining_parameters(loaded)
-    rounded = 0
-    for name, parameter in pretraining_parameters(net).items():
-        values, half = parameter.data().asnumpy(), found[name].data().asnumpy()
-        assert half.dtype == np.float32
-        np.testing.assert_allclose(half, values, rtol=2**-11, atol=2**-24)
-        rounded += (half != values).sum()
-    assert rounded
-    save_pretrained(tmp_path / "again", loaded, vocabulary, config, dtype="float16")
-    assert_equal_parameters(loaded, load_for_pretraining(tmp_path / "again")[0])
 
 
 def test_saving_replaces_what_was_there_and_leaves_it_alone_on_an_error(tmp_path, vocabulary):
@@ -381,15 +360,6 @@ def test_saving_replaces_what_was_there_and_leaves_it_alone_on_an_error(tmp_path
     other, _ = fresh_net(seed=2)
     save_pretrained(tmp_path, other, vocabulary, config)
     assert_equal_parameters(other, load_for_pretraining(tmp_path)[0])
-
-
-def test_number_too_large_for_float16(tmp_path, vocabulary):
-    net, config = fresh_net()
-    net.bert.pooler.bias.set_data(nd.full(12, 1e5))
-    with pytest.raises(ValueError, match=r"pooler\.dense\.bias.*float16"):
-        save_pretrained(tmp_path / "model", net, vocabulary, config, dtype="float16")
-    assert not (tmp_path / "model").exists()
-    save_pretrained(tmp_path / "model", net, vocabulary, config)
 
 
 @pytest.mark.parametrize(
@@ -411,12 +381,10 @@ def test_configuration_of_another_net(tmp_path, vocabulary, key, value):
     assert not (tmp_path / "model").exists()
 
 
-def test_vocabulary_of_another_size_and_unknown_dtype(tmp_path, vocabulary):
+def test_vocabulary_of_another_size(tmp_path, vocabulary):
     net, config = fresh_net()
     with pytest.raises(ValueError, match="39 tokens"):
         save_pretrained(tmp_path / "model", net, make_vocabulary(tmp_path / "short.txt", 39), config)
-    with pytest.raises(ValueError, match="bfloat16"):
-        save_pretrained(tmp_path / "model", net, vocabulary, config, dtype="bfloat16")
     assert not (tmp_path / "model").exists()
 
 
@@ -427,10 +395,10 @@ def test_pretrained_config_gives_the_settings_back(sizes, dropout, max_length):
     assert model_settings(pretrained_config(**arguments)) == arguments
 
 
-def test_hugging_face_reads_float16_and_its_dropout_is_ours(tmp_path, vocabulary):
+def test_hugging_face_reads_it_and_its_dropout_is_ours(tmp_path, vocabulary):
     pytest.importorskip("torch")
     net, config = fresh_net()
-    save_pretrained(tmp_path, net, vocabulary, config, dtype="float16")
+    save_pretrained(tmp_path, net, vocabulary, config)
     theirs = hugging_face(tmp_path)
     assert theirs.config.attention_probs_dropout_prob == theirs.config.hidden_dropout_prob == 0.1
     saved = read_tensors(tmp_path)
