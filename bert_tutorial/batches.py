@@ -75,7 +75,7 @@ def _remove_oldest(folder):
             file.unlink()
 
 
-def make_loader(encoded, vocabulary, batch_size, shuffle):
+def make_loader(encoded, vocabulary, batch_size, shuffle, max_length=None):
     """Serve an encoded dataset in batches of reviews of similar length.
 
     Parameters
@@ -86,6 +86,8 @@ def make_loader(encoded, vocabulary, batch_size, shuffle):
     batch_size : int
     shuffle : bool
         Whether batches and their members change from epoch to epoch (drawn from NumPy's global generator).
+    max_length : int, optional
+        The one given to `encode_dataset`. Lengths are rounded up, but not beyond it: BERT may have no more positions.
 
     Returns
     -------
@@ -102,9 +104,19 @@ def make_loader(encoded, vocabulary, batch_size, shuffle):
         encoded,
         batch_sampler=nlp.data.SortedBucketSampler(lengths, batch_size, shuffle=shuffle),
         batchify_fn=batchify.Tuple(
-            batchify.Pad(pad_val=padding_id, round_to=ROUND_LENGTH_TO, dtype="int32"),
+            _pad(padding_id, max_length),
             batchify.Stack("float32"),
-            batchify.Pad(pad_val=SEGMENT_PADDING, round_to=ROUND_LENGTH_TO, dtype="int32"),
+            _pad(SEGMENT_PADDING, max_length),
             batchify.Stack("float32"),
         ),
     )
+
+
+def _pad(value, max_length):
+    pad = batchify.Pad(pad_val=value, round_to=ROUND_LENGTH_TO, dtype="int32")
+
+    def pad_rows(rows):
+        padded = pad(rows)  # (B, L)
+        return padded if max_length is None or padded.shape[1] <= max_length else padded[:, :max_length]
+
+    return pad_rows

@@ -1,6 +1,7 @@
 """The `bert-tutorial` command."""
 
 import json
+import math
 import os
 import platform
 import sys
@@ -207,23 +208,22 @@ def pretrain(
     )
     with _says_how_to_resume(checkpoint):
         history = pretrain_loop(
-            net, train, valid, steps, lr, ctx, seed=seed, checkpoint=checkpoint, resume=resume, settings=_settings()
+            net,
+            train,
+            valid,
+            steps,
+            lr,
+            ctx,
+            seed=seed,
+            checkpoint=checkpoint,
+            resume=resume,
+            settings={**_settings(), "text": text.describe()},
         )
     save_pretrained(output, net, vocabulary, config)
     score = evaluate_pretraining(net, valid, ctx, frequencies)
     _write_metrics(output, {**score._asdict(), "perplexity": score.perplexity}, history, ctx)
     remove_checkpoint(checkpoint)
-    always = vocabulary.idx_to_token[int(frequencies.argmax())]
-    click.echo(f"\nheld out: {score.num_masked} masked word pieces, {score.num_pairs} pairs")
-    rows = [
-        ("", "BERT", "without"),
-        ("masked word pieces right", f"{score.mlm_accuracy:.3f}", f"{score.mlm_baseline:.3f} (always {always!r})"),
-        ("their perplexity", f"{score.perplexity:.1f}", f"{score.baseline_perplexity:.1f} (by frequency)"),
-    ]
-    if not mlm_only:
-        rows.append(("next sentences right", f"{score.ns_accuracy:.3f}", "0.500 (by guessing)"))
-    for name, bert, without in rows:
-        click.echo(f"  {name:<26} {bert:>8}   {without}")
+    _print_pretraining_score(score, vocabulary.idx_to_token[int(frequencies.argmax())])
     click.echo(f"{sum(row['seconds'] for row in history):.0f} seconds of training; saved in {output}")
 
 
@@ -289,6 +289,23 @@ def _says_how_to_resume(checkpoint):
         if checkpoint_exists(checkpoint):
             click.echo(f"the run is in {checkpoint}; the same command with --resume continues it", err=True)
         raise
+
+
+def _print_pretraining_score(score, most_frequent):
+    click.echo(f"\nheld out: {score.num_masked} masked word pieces, {score.num_pairs} pairs")
+    rows = [
+        ("", "BERT", "without"),
+        (
+            "masked word pieces right",
+            f"{score.mlm_accuracy:.3f}",
+            f"{score.mlm_baseline:.3f} (always {most_frequent!r})",
+        ),
+        ("their perplexity", f"{score.perplexity:.1f}", f"{score.baseline_perplexity:.1f} (by frequency)"),
+    ]
+    if not math.isnan(score.ns_accuracy):
+        rows.append(("next sentences right", f"{score.ns_accuracy:.3f}", "0.500 (by guessing)"))
+    for name, bert, without in rows:
+        click.echo(f"  {name:<26} {bert:>8}   {without}")
 
 
 def _write_metrics(output, score, history, ctx):

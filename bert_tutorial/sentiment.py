@@ -113,7 +113,7 @@ class SentimentClassifier:
     def batches(self, dataset, batch_size, shuffle=False):
         """Serve (text, label) pairs as `train_loop` and `evaluate` take them."""
         encoded = encode_dataset(dataset, self.tokenizer, self.max_length)
-        return make_loader(encoded, self.vocabulary, batch_size, shuffle)
+        return make_loader(encoded, self.vocabulary, batch_size, shuffle, self.max_length)
 
     def predict(self, texts, batch_size=32):
         """Probability of being positive for each text, (len(texts),)."""
@@ -121,7 +121,8 @@ class SentimentClassifier:
         # the index travels as the label: batches come sorted by length
         indexed = [(text, i) for i, text in enumerate(texts)]
         encoded = encode_dataset(indexed, self.tokenizer, self.max_length, cached=False)  # seen once
-        for words, valid_length, segments, index in make_loader(encoded, self.vocabulary, batch_size, shuffle=False):
+        loader = make_loader(encoded, self.vocabulary, batch_size, shuffle=False, max_length=self.max_length)
+        for words, valid_length, segments, index in loader:
             logits = self.net(*(array.as_in_context(self.ctx) for array in (words, segments, valid_length)))
             positive[index.asnumpy().astype(int)] = logits.softmax()[:, 1].asnumpy()
         return positive

@@ -148,7 +148,7 @@ def compare(task, name_or_path="small", label_counts=(16, 64, 256), seeds=5, lrs
 
     def loader(texts, shuffle):
         encoded = encode_dataset(texts, tokenizer, settings["max_length"], cached=False)
-        return make_loader(encoded, vocabulary, BATCH_SIZE, shuffle)
+        return make_loader(encoded, vocabulary, BATCH_SIZE, shuffle, settings["max_length"])
 
     test = loader(task.test, shuffle=False)
     results = []

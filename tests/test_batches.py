@@ -74,6 +74,14 @@ def test_encoding_equals_gluonnlps_transform(vocabulary):
         np.testing.assert_array_equal(found, wanted)
 
 
+@pytest.mark.parametrize(("max_length", "longest"), [(None, 64), (50, 50), (64, 64), (200, 64)])
+def test_rounding_stops_at_the_positions_there_are(vocabulary, max_length, longest):
+    encoded = encode_dataset([("a " * 60, 0), ("a", 1)], FastTokenizer(vocabulary), max_length=50)
+    loader = make_loader(encoded, vocabulary, 1, shuffle=False, max_length=max_length)
+    batches = [(words.shape, segments.shape) for words, _, segments, _ in loader]
+    assert sorted(batches) == [((1, 32), (1, 32)), ((1, longest), (1, longest))]
+
+
 def test_bucketing_saves_padding(vocabulary):
     dataset = [("a " * (5 if i % 2 else 60), 0) for i in range(64)]
     encoded = encode_dataset(dataset, FastTokenizer(vocabulary), max_length=64)
