@@ -4,6 +4,7 @@ python -m benchmarks.transfer [NAME_OR_FOLDER]
 """
 
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from bert_tutorial import load_corpus
@@ -17,7 +18,8 @@ def main(name_or_path="small"):
     """Run and print all."""
     _, held_out = load_corpus("docstrings").split()
     task = library_task(held_out)
-    results = compare(task, name_or_path)
+    with redirect_stdout(sys.stderr):  # a line for each fine-tuning
+        results = compare(task, name_or_path)
     summary = summarize(results)
     print(f"\n{len(task.classes)} libraries ({', '.join(task.classes)}), {len(task.test)} test docstrings, 5 seeds\n")
     print("| labels | " + " | ".join(f"{start} BERT" for start in STARTS) + " |")

@@ -8,7 +8,7 @@ Source: Devlin et al. 2018, sections 4 and 5.1 (fine-tuning, and what pre-traini
 
 import random
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from statistics import mean, stdev
 from typing import NamedTuple
 
@@ -56,7 +56,7 @@ class Result(NamedTuple):
     accuracy: float
 
 
-def library_task(corpus, num_libraries=8, test_limit=400):
+def library_task(corpus, num_libraries=8):
     """Make the task from documents that were held out from pre-training.
 
     Parameters
@@ -64,9 +64,7 @@ def library_task(corpus, num_libraries=8, test_limit=400):
     corpus : Corpus
         Of docstrings, from `load_corpus("docstrings").split()[1]`.
     num_libraries : int, default 8
-        Those with the most docstrings.
-    test_limit : int, default 400
-        Largest number of test texts.
+        Those with the most docstrings; each has as many test texts as any other.
 
     Returns
     -------
@@ -93,8 +91,9 @@ def library_task(corpus, num_libraries=8, test_limit=400):
             min(sides, key=len).extend((names.sub("", text), label) for text in texts)
         train += sides[0]
         test += sides[1]
-    random.Random(0).shuffle(test)
-    return Task(tuple(largest), train, test[:test_limit])
+    task = Task(tuple(largest), train, test)
+    smallest = min(Counter(label for _, label in test).values())
+    return task._replace(test=_draw(task, test, smallest * num_libraries, seed=0))
 
 
 def draw_labels(task, count, seed):
@@ -111,14 +110,7 @@ def draw_labels(task, count, seed):
     -------
     list of (str, int)
     """
-    drawn = []
-    for label in range(len(task.classes)):
-        texts = [text for text, own in task.train if own == label]
-        number = count // len(task.classes)
-        if number > len(texts):
-            raise ValueError(f"{task.classes[label]} has {len(texts)} texts, not {number}: ask for fewer labels")
-        drawn += [(text, label) for text in random.Random(seed).sample(texts, number)]
-    return drawn
+    return _draw(task, task.train, count, seed)
 
 
 def compare(task, name_or_path="small", label_counts=(16, 64, 256), seeds=5, lrs=(3e-4, 1e-3), num_steps=150):
@@ -188,6 +180,17 @@ def summarize(results):
         lr = max(by_lr, key=lambda lr: mean(by_lr[lr]))
         summary[cell] = mean(by_lr[lr]), stdev(by_lr[lr]) if len(by_lr[lr]) > 1 else 0.0, lr
     return summary
+
+
+def _draw(task, labelled, count, seed):
+    drawn = []
+    for label, name in enumerate(task.classes):
+        texts = [text for text, own in labelled if own == label]
+        number = count // len(task.classes)
+        if number > len(texts):
+            raise ValueError(f"{name} has {len(texts)} texts, not {number}: ask for fewer labels")
+        drawn += [(text, label) for text in random.Random(seed).sample(texts, number)]
+    return drawn
 
 
 class _Repeated:

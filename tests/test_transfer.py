@@ -1,5 +1,8 @@
 """The task with few labels, and the comparison of a pre-trained with a random start."""
 
+from collections import Counter
+from dataclasses import replace
+
 from bert_tutorial.corpora import Corpus, Document
 from bert_tutorial.figures import plot_pretraining, plot_transfer
 from bert_tutorial.transfer import Result, Task, compare, draw_labels, library_task, summarize
@@ -31,7 +34,16 @@ def test_the_task_has_no_names_and_no_module_on_both_sides():
         assert not {"numpy", "pandas", "tornado", "np"} & set(text.lower().replace(".", " ").split())
     modules = [{(label, text.split("module ")[1][0]) for text, label in side} for side in (task.train, task.test)]
     assert not modules[0] & modules[1]
-    assert {label for _, label in task.train} == {label for _, label in task.test} == {0, 1, 2}
+    assert {label for _, label in task.train} == {0, 1, 2}
+    assert Counter(label for _, label in task.test) == {0: 12, 1: 12, 2: 12}
+
+
+def test_every_library_has_as_many_test_texts():
+    """Else always naming the largest would score well."""
+    corpus = make_corpus()
+    more = Document("numpy", tuple((f"One more text, number {i}, about nothing at all really.",) for i in range(50)))
+    counts = Counter(label for _, label in library_task(replace(corpus, documents=(*corpus.documents, more)), 3).test)
+    assert len(set(counts.values())) == 1
 
 
 def test_the_largest_libraries_are_taken_and_too_few_refused():
