@@ -320,6 +320,7 @@ def _write_metrics(output, score, history, ctx):
         "settings": _settings(),
         "history": history,
     }
+    metrics = json.loads(json.dumps(metrics), parse_constant=lambda nan: None)  # JSON has no NaN
     write_text(output / "metrics.json", json.dumps(metrics, indent=2))
 
 

@@ -296,11 +296,13 @@ def _means(sums):
 
 
 def _describe(row):
-    return (
+    parts = [
         f"step {row['step']}: masked word pieces: loss {row['mlm_loss']:.3f}, held out {row['valid_mlm_accuracy']:.3f} "
-        f"right, perplexity {row['valid_perplexity']:.1f}; next sentence: loss {row['ns_loss']:.3f}, held out "
-        f"{row['valid_ns_accuracy']:.3f} right; {row['tokens_per_second']:.0f} tokens/s"
-    )
+        f"right, perplexity {row['valid_perplexity']:.1f}"
+    ]
+    if not math.isnan(row["valid_ns_accuracy"]):
+        parts.append(f"next sentence: loss {row['ns_loss']:.3f}, held out {row['valid_ns_accuracy']:.3f} right")
+    return "; ".join([*parts, f"{row['tokens_per_second']:.0f} tokens/s"])
 
 
 def evaluate_pretraining(net, examples, ctx, frequencies, limit=None):
@@ -319,6 +321,11 @@ def evaluate_pretraining(net, examples, ctx, frequencies, limit=None):
     Returns
     -------
     PretrainingScore
+
+    Raises
+    ------
+    ValueError
+        The text holds nothing that the vocabulary knows.
     """
     random = np.random.RandomState(0)
     pairs = make_pairs(examples.corpus, examples.max_length, random, examples.next_sentence)[:limit]
@@ -338,6 +345,8 @@ def evaluate_pretraining(net, examples, ctx, frequencies, limit=None):
         sums += nd.stack(*(array.sum() for array in (mlm_right, mlm_losses, ns_right, ns_losses))).asnumpy().ravel()
         labels.append(batch.masked_labels[batch.masked_weights > 0].astype(int))
     labels = np.concatenate(labels)
+    if not len(labels):
+        raise ValueError("the held-out text has no word piece to predict: hold out more text")
     mlm_right, mlm_loss = (sums[:2] / len(labels)).tolist()
     ns_right, ns_loss = (sums[2:] / len(pairs)).tolist() if examples.next_sentence else (math.nan, math.nan)
     baseline = float(np.mean(labels == frequencies.argmax())), -float(np.log(frequencies[labels]).mean())
