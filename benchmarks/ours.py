@@ -3,6 +3,7 @@
 import json
 import platform
 import time
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -121,7 +122,13 @@ def train(channel, folder, batch_size, length):
     """Time training steps on one batch."""
     net, batch = _load(folder, batch_size, length)
     channel.reply(ready=True)
-    bt.train_loop(net, _RequestedSteps(channel, batch), None, 1, LEARNING_RATE, mx.cpu(), gluon.loss.SoftmaxCELoss())
+    data = _RequestedSteps(channel, batch)
+    with suppress(_NoMoreSteps):
+        bt.train_loop(net, data, None, 1, LEARNING_RATE, mx.cpu(), gluon.loss.SoftmaxCELoss())
+
+
+class _NoMoreSteps(Exception):
+    """No further step is asked for."""
 
 
 class _RequestedSteps:
@@ -137,6 +144,7 @@ class _RequestedSteps:
     def __iter__(self):
         for _ in timed_steps(self.channel, wait=nd.waitall):
             yield self.batch
+        raise _NoMoreSteps
 
 
 def _load(folder, batch_size, length):
