@@ -39,6 +39,40 @@ class Batch(NamedTuple):
     ns_labels: np.ndarray  # (B,) float32, 1 for a true next sentence, else 0
 
 
+def split_batch(batch, count):
+    """Split a batch's samples as evenly as it goes.
+
+    Parameters
+    ----------
+    batch : Batch
+    count : int
+        Number of parts; fewer if the batch has fewer samples.
+
+    Returns
+    -------
+    list of Batch
+    """
+    num_samples = len(batch.words)
+    slots = len(batch.masked_labels) // num_samples  # P
+    parts = []
+    for samples in np.array_split(np.arange(num_samples), min(count, num_samples)):
+        begin, end = samples[0], samples[-1] + 1
+        masked = slice(begin * slots, end * slots)
+        first = np.array([[begin], [0]], dtype="int32")  # sample and position that the part's (0, 0) is in the batch
+        parts.append(
+            Batch(
+                batch.words[begin:end],
+                batch.segments[begin:end],
+                batch.valid_length[begin:end],
+                batch.masked_positions[:, masked] - first,
+                batch.masked_labels[masked],
+                batch.masked_weights[masked],
+                batch.ns_labels[begin:end],
+            )
+        )
+    return parts
+
+
 def tokenize_corpus(documents, tokenizer):
     """Tokenise documents, leaving out sentences without a token and documents without a sentence.
 

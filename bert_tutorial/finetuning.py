@@ -12,7 +12,7 @@ from mxnet import autograd, gluon, nd
 from tqdm.auto import tqdm
 
 from .runtime import raise_kept_interrupt
-from .training import Recipe, Training
+from .training import Recipe, Training, devices_of, place
 
 LABELS = ("negative", "positive")
 
@@ -59,7 +59,8 @@ def train_loop(
         The learning rate's peak, 2e-5 to 5e-5 in the paper. The optimiser is GluonNLP's BERTAdam: AdamW without bias
         correction, as in the authors' code. That makes the first steps long; on a few hundred samples a larger rate
         often learns nothing (Zhang et al. 2021, "Revisiting Few-sample BERT Fine-tuning", section 4).
-    ctx : mxnet.Context
+    ctx : mxnet.Context or list of mxnet.Context
+        The network is moved there. Several devices share out each batch; the step is that of one device.
     loss_fn : mxnet.gluon.loss.Loss
         Gives one loss per sample.
     valid_data : mxnet.gluon.data.DataLoader, optional
@@ -92,7 +93,7 @@ def train_loop(
     TrainingDivergedError
         The loss became NaN or infinite. `net` is put back to its last good parameters.
     ValueError
-        No batches, a setting out of range, or a checkpoint that is damaged or of another run.
+        No batches, no device or one twice, a setting out of range, or a checkpoint that is damaged or of another run.
     OSError
         The checkpoint could not be written. The ones before are as they were.
     """
@@ -102,8 +103,9 @@ def train_loop(
         raise ValueError(f"num_epoch must be at least 1, not {num_epoch}")
     steps_per_epoch = math.ceil(len(train_data) / max(1, accumulate))
     recipe = Recipe(lr, steps_per_epoch * num_epoch, warmup_ratio, weight_decay, clip_norm, accumulate, seed=seed)
-    _finish_initialization(net, train_data, ctx)
-    training = Training(net, recipe, ctx, checkpoint, settings, keep_best=valid_data is not None)
+    devices = place(net, ctx)
+    _finish_initialization(net, train_data, devices)
+    training = Training(net, recipe, devices, checkpoint, settings, keep_best=valid_data is not None)
     if resume and checkpoint:
         training.restore()
     scored, score_name = (valid_data, "valid") if valid_data is not None else (test_data, "test")
@@ -112,13 +114,13 @@ def train_loop(
             (epoch - 1) * steps_per_epoch,
             steps_per_epoch,
             _groups(train_data, accumulate),
-            lambda group: _backward(net, group, loss_fn, ctx),
+            lambda group: _backward(net, group, loss_fn, devices),
             _means,
             f"epoch {epoch}/{num_epoch}",
         )
         row["epoch"] = epoch
         if scored is not None:
-            score = evaluate(net, scored, ctx, loss_fn)
+            score = evaluate(net, scored, devices, loss_fn)
             row[f"{score_name}_accuracy"], row[f"{score_name}_loss"] = score.accuracy, score.loss
         training.finish_round(row)
         tqdm.write(_describe(row))
@@ -127,11 +129,11 @@ def train_loop(
     return training.history
 
 
-def _finish_initialization(net, train_data, ctx):
+def _finish_initialization(net, train_data, devices):
     """Show the network one batch if it has layers that still wait to see their input's size."""
     if any(parameter._deferred_init for parameter in net.collect_params().values()):
         words, valid_length, segments, _ = next(iter(train_data))
-        _logits(net, ctx, words, segments, valid_length)
+        _logits(net, devices[0], words, segments, valid_length)
 
 
 def _groups(train_data, accumulate):
@@ -141,21 +143,40 @@ def _groups(train_data, accumulate):
         yield group
 
 
-def _backward(net, group, loss_fn, ctx):
+def shares(batch, devices):
+    """Split a batch's samples over devices, as evenly as it goes; one with fewer samples leaves the last ones out.
+
+    Parameters
+    ----------
+    batch : sequence of mxnet.nd.NDArray
+        Samples are along the first axis.
+    devices : list of mxnet.Context
+
+    Returns
+    -------
+    iterable of tuple of mxnet.nd.NDArray
+        One for each device that has work, on that device.
+    """
+    devices = devices[: len(batch[0])]
+    return zip(*(gluon.utils.split_and_load(array, devices, even_split=False) for array in batch), strict=True)
+
+
+def _backward(net, group, loss_fn, devices):
     """Gradients of the group's mean loss."""
     num_samples = sum(len(labels) for *_, labels in group)
     sums, tokens = {"loss": 0, "correct": 0, "count": 0}, 0
-    for words, valid_length, segments, labels in group:
-        labels = labels.as_in_context(ctx)
-        with autograd.record():
-            logits = _logits(net, ctx, words, segments, valid_length)
-            losses = loss_fn(logits, labels)
-            loss = losses.sum() / num_samples
-        loss.backward()
-        sums["loss"] = sums["loss"] + losses.sum()
-        sums["correct"] = sums["correct"] + (logits.argmax(axis=1) == labels.astype("float32")).sum()
-        sums["count"] = sums["count"] + nd.array([len(labels)], ctx=ctx)
-        tokens += int(valid_length.sum().asscalar())
+    for batch in group:
+        for words, valid_length, segments, labels in shares(batch, devices):
+            with autograd.record():
+                logits = net(words, segments, valid_length)
+                losses = loss_fn(logits, labels)
+                loss = losses.sum() / num_samples
+            loss.backward()
+            correct = (logits.argmax(axis=1) == labels.astype("float32")).sum()
+            sums["loss"] = sums["loss"] + losses.sum().as_in_context(devices[0])
+            sums["correct"] = sums["correct"] + correct.as_in_context(devices[0])
+            sums["count"] = sums["count"] + nd.array([len(labels)], ctx=devices[0])
+        tokens += int(batch[1].sum().asscalar())
     return sums, tokens
 
 
@@ -171,7 +192,8 @@ def evaluate(net, data, ctx, loss_fn=None):
     net : mxnet.gluon.Block
     data : mxnet.gluon.data.DataLoader
         As for `train_loop`.
-    ctx : mxnet.Context
+    ctx : mxnet.Context or list of mxnet.Context
+        Where the network is; several devices share out each batch.
     loss_fn : mxnet.gluon.loss.Loss, optional
         Softmax cross-entropy if not given.
 
@@ -183,17 +205,22 @@ def evaluate(net, data, ctx, loss_fn=None):
     Raises
     ------
     ValueError
-        The dataset is empty.
+        The dataset is empty, or the network is not on these devices.
     """
     loss_fn = loss_fn or gluon.loss.SoftmaxCELoss()
+    devices = devices_of(net, ctx)
     correct = loss = count = 0
-    for words, valid_length, segments, labels in tqdm(data, desc="evaluate", unit="batch", leave=False):
+    for batch in tqdm(data, desc="evaluate", unit="batch", leave=False):
         raise_kept_interrupt()
-        labels = labels.as_in_context(ctx)
-        logits = _logits(net, ctx, words, segments, valid_length)
-        correct += (logits.argmax(axis=1) == labels.astype("float32")).sum().asscalar()
-        loss += loss_fn(logits, labels).sum().asscalar()
-        count += len(labels)
+        scores = []  # of each device; read when all have their work, for reading waits
+        for words, valid_length, segments, labels in shares(batch, devices):
+            logits = net(words, segments, valid_length)
+            right = logits.argmax(axis=1) == labels.astype("float32")
+            scores.append((right.sum(), loss_fn(logits, labels).sum()))
+        for right, losses in scores:
+            correct += right.asscalar()
+            loss += losses.asscalar()
+        count += len(batch[0])
     if not count:
         raise ValueError("nothing to evaluate: the dataset is empty")
     return Evaluation(float(correct / count), float(loss / count), count)

@@ -110,8 +110,8 @@ def load_pretrained(name_or_path, ctx=None, backend="bert_tutorial"):
         `small` (comes with the course), `minilm-l6` (6 layers, 384 units), `bert-base` (12 layers, 768 units),
         `hf:ORG/NAME` (a BERT on the Hugging Face hub), or a folder with `config.json`, `vocab.txt` and
         `model.safetensors`.
-    ctx : mxnet.Context, optional
-        Device of the parameters; the CPU if not given.
+    ctx : mxnet.Context or list of mxnet.Context, optional
+        Devices of the parameters; the CPU if not given.
     backend : {"bert_tutorial", "gluonnlp"}
         Whose BERTModel to load into. Both compute the same.
 
@@ -156,7 +156,7 @@ def load_pretrained_heads(name_or_path, bert, ctx=None):
         As for `load_pretrained`.
     bert : BERTModel
         Ours, from `load_pretrained` with the same name; the heads share its word embedding and its pooler.
-    ctx : mxnet.Context, optional
+    ctx : mxnet.Context or list of mxnet.Context, optional
 
     Returns
     -------

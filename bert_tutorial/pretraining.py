@@ -16,12 +16,12 @@ from mxnet.ndarray import NDArray
 from tqdm.auto import tqdm
 
 from .encoder import leave_shared_memory
-from .examples import make_pairs
+from .examples import Batch, make_pairs, split_batch
 from .heads import MLMDecoder, NSClassifier, check_masked_positions
 from .pretrained import fill_heads, head_parameters, load_pretrained, pretrained_folder
 from .runtime import raise_kept_interrupt
 from .text import FastTokenizer, is_uncased
-from .training import Recipe, Training
+from .training import Recipe, Training, devices_of
 
 SCORED_PER_ROUND = 1024  # pairs; the whole held-out text is scored at the end
 
@@ -75,8 +75,8 @@ def load_for_pretraining(name_or_path, ctx=None):
     ----------
     name_or_path : str or path
         As for `load_pretrained`.
-    ctx : mxnet.Context, optional
-        Device of the parameters; the CPU if not given.
+    ctx : mxnet.Context or list of mxnet.Context, optional
+        Devices of the parameters; the CPU if not given.
 
     Returns
     -------
@@ -168,7 +168,7 @@ def initialize_for_pretraining(net, frequencies, ctx=None):
     net : BERTForPreTraining
     frequencies : np.ndarray
         From `word_frequencies`, (V,).
-    ctx : mxnet.Context, optional
+    ctx : mxnet.Context or list of mxnet.Context, optional
     """
     units = net.bert.encoder.word_embed.weight.shape[1]
     net.initialize(ctx=ctx)
@@ -181,7 +181,7 @@ def initialize_for_pretraining(net, frequencies, ctx=None):
 def start_decoder(net, frequencies):
     """Let a decoder that was never trained, so that its biases are 0, start from the word pieces' frequencies (V,)."""
     bias = net.mlm_decoder.decoder[3].bias
-    if not bias.data().asnumpy().any():
+    if not bias.list_data()[0].asnumpy().any():
         bias.set_data(nd.array(np.log(frequencies)))
 
 
@@ -215,7 +215,8 @@ def pretrain_loop(
         A batch each.
     lr : float
         The learning rate's peak.
-    ctx : mxnet.Context
+    ctx : mxnet.Context or list of mxnet.Context
+        As for `train_loop`.
     rounds : int, default 10
         Parts of the training; a row of the history, and a score, for each.
     warmup_ratio, weight_decay, clip_norm, seed, checkpoint, resume, settings
@@ -234,7 +235,7 @@ def pretrain_loop(
     TrainingDivergedError
         The loss became NaN or infinite. `net` is put back to the parameters of the last round.
     ValueError
-        A setting out of range, or a checkpoint made with other settings.
+        No device or one twice, a setting out of range, or a checkpoint made with other settings.
 
     Source: Devlin et al. 2018, section A.2. Two values of the optimiser are not the paper's: beta2 is 0.98, for a run
     of thousands of steps instead of a million, and epsilon is 1e-8, for gradients that are small at the start.
@@ -262,11 +263,11 @@ def pretrain_loop(
             first_step,
             last_step - first_step,
             islice(stream, last_step - first_step),
-            lambda pairs: _backward(net, train.batch(pairs, masks()), loss_fn, ctx, train.next_sentence),
+            lambda pairs: _backward(net, train.batch(pairs, masks()), loss_fn, training.devices, train.next_sentence),
             _means,
             f"round {number}/{rounds}",
         )
-        score = evaluate_pretraining(net, valid, ctx, frequencies, limit=SCORED_PER_ROUND)
+        score = evaluate_pretraining(net, valid, training.devices, frequencies, limit=SCORED_PER_ROUND)
         row |= {
             "step": last_step,
             "valid_mlm_accuracy": score.mlm_accuracy,
@@ -280,14 +281,29 @@ def pretrain_loop(
     return training.history
 
 
-def _backward(net, batch, loss_fn, ctx, next_sentence):
-    words, segments, valid_length, masked_positions, *labels = (nd.array(array, ctx, array.dtype) for array in batch)
-    with autograd.record():
-        logits = net(words, segments, valid_length, masked_positions)
-        mlm_loss, ns_loss = loss_fn(*logits, *labels)
-        loss = mlm_loss + ns_loss if next_sentence else mlm_loss
-    loss.backward()
-    sums = {"loss": loss, "mlm_loss": mlm_loss, "ns_loss": ns_loss, "steps": nd.ones(1, ctx)}
+def _shares(batch, devices):
+    """Split a batch over devices: for each that has work its part, as numbers and on the device."""
+    parts = split_batch(batch, len(devices))
+    return [
+        (part, Batch(*(nd.array(array, device, array.dtype) for array in part)))
+        for part, device in zip(parts, devices[: len(parts)], strict=True)
+    ]
+
+
+def _backward(net, batch, loss_fn, devices, next_sentence):
+    """Gradients of the mean over the batch's masked word pieces plus the mean over its pairs."""
+    num_masked = max(1.0, batch.masked_weights.sum())
+    sums = {"loss": 0, "mlm_loss": 0, "ns_loss": 0, "steps": nd.ones(1, devices[0])}
+    for part, (words, segments, valid_length, masked_positions, *labels) in _shares(batch, devices):
+        with autograd.record():
+            logits = net(words, segments, valid_length, masked_positions)
+            mlm_loss, ns_loss = loss_fn(*logits, *labels)  # the part's means
+            mlm_loss = mlm_loss * float(part.masked_weights.sum() / num_masked)
+            ns_loss = ns_loss * (len(part.words) / len(batch.words))
+            loss = mlm_loss + ns_loss if next_sentence else mlm_loss
+        loss.backward()
+        for name, value in (("loss", loss), ("mlm_loss", mlm_loss), ("ns_loss", ns_loss)):
+            sums[name] = sums[name] + value.as_in_context(devices[0])
     return sums, int(batch.valid_length.sum())
 
 
@@ -312,7 +328,8 @@ def evaluate_pretraining(net, examples, ctx, frequencies, limit=None):
     ----------
     net : BERTForPreTraining
     examples : Examples
-    ctx : mxnet.Context
+    ctx : mxnet.Context or list of mxnet.Context
+        As for `evaluate`.
     frequencies : np.ndarray
         Of the training text, from `word_frequencies`, (V,).
     limit : int, optional
@@ -325,8 +342,9 @@ def evaluate_pretraining(net, examples, ctx, frequencies, limit=None):
     Raises
     ------
     ValueError
-        The text holds nothing that the vocabulary knows.
+        The text holds nothing that the vocabulary knows, or the network is not on these devices.
     """
+    devices = devices_of(net, ctx)
     random = np.random.RandomState(0)
     pairs = make_pairs(examples.corpus, examples.max_length, random, examples.next_sentence)[:limit]
     sums = np.zeros(4)
@@ -334,15 +352,8 @@ def evaluate_pretraining(net, examples, ctx, frequencies, limit=None):
     for begin in range(0, len(pairs), examples.batch_size):
         raise_kept_interrupt()
         batch = examples.batch(pairs[begin : begin + examples.batch_size], random)
-        words, segments, valid_length, masked_positions, masked_labels, masked_weights, ns_labels = (
-            nd.array(array, ctx, array.dtype) for array in batch
-        )
-        mlm_logits, ns_logits = net(words, segments, valid_length, masked_positions)
-        mlm_right = (mlm_logits.argmax(axis=1) == masked_labels) * masked_weights
-        mlm_losses = gluon.loss.SoftmaxCELoss()(mlm_logits, masked_labels) * masked_weights
-        ns_right = (ns_logits.reshape(-1) > 0) == ns_labels
-        ns_losses = gluon.loss.SigmoidBCELoss()(ns_logits, ns_labels)
-        sums += nd.stack(*(array.sum() for array in (mlm_right, mlm_losses, ns_right, ns_losses))).asnumpy().ravel()
+        for score in [_score(net, share) for _, share in _shares(batch, devices)]:  # all have work before one is read
+            sums += score.asnumpy().ravel()
         labels.append(batch.masked_labels[batch.masked_weights > 0].astype(int))
     labels = np.concatenate(labels)
     if not len(labels):
@@ -351,6 +362,16 @@ def evaluate_pretraining(net, examples, ctx, frequencies, limit=None):
     ns_right, ns_loss = (sums[2:] / len(pairs)).tolist() if examples.next_sentence else (math.nan, math.nan)
     baseline = float(np.mean(labels == frequencies.argmax())), -float(np.log(frequencies[labels]).mean())
     return PretrainingScore(mlm_right, mlm_loss, ns_right, ns_loss, len(labels), len(pairs), *baseline)
+
+
+def _score(net, batch):
+    """Sums over a batch of what is right, and of the losses, for both tasks: (4, 1)."""
+    mlm_logits, ns_logits = net(*batch[:4])
+    mlm_right = (mlm_logits.argmax(axis=1) == batch.masked_labels) * batch.masked_weights
+    mlm_losses = gluon.loss.SoftmaxCELoss()(mlm_logits, batch.masked_labels) * batch.masked_weights
+    ns_right = (ns_logits.reshape(-1) > 0) == batch.ns_labels
+    ns_losses = gluon.loss.SigmoidBCELoss()(ns_logits, batch.ns_labels)
+    return nd.stack(*(array.sum() for array in (mlm_right, mlm_losses, ns_right, ns_losses)))
 
 
 def fill_mask(text, net=None, vocabulary=None, count=5):

@@ -282,6 +282,31 @@ def mxnet_has_cuda():
     return mx.runtime.Features().is_enabled("CUDA")
 
 
+def list_devices(ctx):
+    """The devices that `ctx`, an mxnet.Context or a list of them, stands for.
+
+    Returns
+    -------
+    list of mxnet.Context
+
+    Raises
+    ------
+    ValueError
+        There is none, one comes twice, or something else is among them.
+    """
+    import mxnet as mx
+
+    devices = [ctx] if isinstance(ctx, mx.Context) else ctx
+    if not (
+        isinstance(devices, list | tuple)
+        and devices
+        and all(isinstance(device, mx.Context) for device in devices)
+        and len(set(devices)) == len(devices)
+    ):
+        raise ValueError(f"ctx must be an mxnet.Context or a list of different ones, not {ctx!r}")
+    return list(devices)
+
+
 def choose_device():
     """The device to run on, and why.
 

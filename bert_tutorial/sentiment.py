@@ -10,9 +10,10 @@ import numpy as np
 from .batches import encode_dataset, make_loader
 from .checkpoint import save_parameters, write_text
 from .encoder import BERTModel
-from .finetuning import LABELS
+from .finetuning import LABELS, shares
 from .heads import BERTClassifier
 from .pretrained import attach_gradient, load_pretrained, model_settings, pretrained_folder, read_config
+from .runtime import list_devices
 from .text import FastTokenizer, is_uncased, load_vocabulary, save_vocabulary
 
 FILES = ("model.params", "config.json", "vocab.txt")
@@ -29,7 +30,8 @@ class SentimentClassifier:
     vocabulary : gluonnlp.vocab.BERTVocab
     config : dict
         Hugging Face's configuration of the BERT inside; `config["bert_tutorial"]` holds our own settings.
-    ctx : mxnet.Context
+    ctx : mxnet.Context or list of mxnet.Context
+        Where the network is.
     """
 
     net: BERTClassifier
@@ -55,22 +57,24 @@ class SentimentClassifier:
         name_or_path : str or path
             As for `load_pretrained`.
         max_length : int, default 128
-        ctx : mxnet.Context, optional
+        ctx : mxnet.Context or list of mxnet.Context, optional
+            The CPU if not given.
 
         Raises
         ------
         ValueError
-            `max_length` exceeds the model's positions; else as for `load_pretrained`.
+            `max_length` exceeds the model's positions, or no device or one twice; else as for `load_pretrained`.
         """
-        ctx = ctx or mx.cpu()
+        ctx = mx.cpu() if ctx is None else ctx
+        devices = list_devices(ctx)
         config = read_config(pretrained_folder(name_or_path))
         positions = model_settings(config)["max_length"]
         if not 3 <= max_length <= positions:
             raise ValueError(f"max_length must lie between 3 and {positions}, the positions of {name_or_path}")
         config["bert_tutorial"] = {"pretrained": str(name_or_path), "max_length": max_length}
-        bert, vocabulary = load_pretrained(name_or_path, ctx)
+        bert, vocabulary = load_pretrained(name_or_path, devices)
         net = BERTClassifier(bert, num_classes=len(LABELS))
-        net.classifier.initialize(ctx=ctx)
+        net.classifier.initialize(ctx=devices)
         return cls(net, vocabulary, config, ctx)
 
     @classmethod
@@ -82,9 +86,10 @@ class SentimentClassifier:
         FileNotFoundError
             A file is missing.
         ValueError
-            A file is damaged, or the files do not belong together.
+            A file is damaged, or the files do not belong together, or no device or one twice.
         """
-        folder, ctx = Path(folder), ctx or mx.cpu()
+        folder, ctx = Path(folder), mx.cpu() if ctx is None else ctx
+        devices = list_devices(ctx)
         for file in FILES:
             if not (folder / file).is_file():
                 raise FileNotFoundError(f"{folder} has no {file}: it is not the output of a finished fine-tuning")
@@ -95,7 +100,7 @@ class SentimentClassifier:
         parameters = net.collect_params()
         parameters.setattr("grad_req", "null")
         try:
-            net.load_parameters(str(folder / "model.params"), ctx=ctx)
+            net.load_parameters(str(folder / "model.params"), ctx=devices)
         except (mx.MXNetError, AssertionError, ValueError) as error:
             raise ValueError(f"{folder}/model.params is damaged or does not fit config.json") from error
         for parameter in parameters.values():
@@ -122,7 +127,12 @@ class SentimentClassifier:
         indexed = [(text, i) for i, text in enumerate(texts)]
         encoded = encode_dataset(indexed, self.tokenizer, self.max_length, cached=False)  # seen once
         loader = make_loader(encoded, self.vocabulary, batch_size, shuffle=False, max_length=self.max_length)
-        for words, valid_length, segments, index in loader:
-            logits = self.net(*(array.as_in_context(self.ctx) for array in (words, segments, valid_length)))
-            positive[index.asnumpy().astype(int)] = logits.softmax()[:, 1].asnumpy()
+        devices = list_devices(self.ctx)
+        for batch in loader:
+            scores = [
+                (self.net(words, segments, valid_length).softmax()[:, 1], index)
+                for words, valid_length, segments, index in shares(batch, devices)
+            ]
+            for probabilities, index in scores:
+                positive[index.asnumpy().astype(int)] = probabilities.asnumpy()
         return positive

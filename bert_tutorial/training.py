@@ -20,7 +20,7 @@ from mxnet import gluon, nd
 from tqdm.auto import tqdm
 
 from .checkpoint import checkpoint_exists, load_checkpoint, save_checkpoint, write_errors
-from .runtime import interrupts_held, raise_kept_interrupt, seed_everything
+from .runtime import interrupts_held, list_devices, raise_kept_interrupt, seed_everything
 
 READ_INTERVAL = 0.5  # seconds between two readings of the running sums; each reading waits for the device
 SAVE_INTERVAL = 60  # seconds between two checkpoints
@@ -77,6 +77,59 @@ def learning_rate(step, num_steps, peak, warmup_ratio):
     return peak * (num_steps - step + 1) / (num_steps - num_warmup)
 
 
+def place(net, ctx):
+    """Move a network to the devices it will be trained on, if it is not there.
+
+    Parameters
+    ----------
+    net : mxnet.gluon.Block
+        Initialised.
+    ctx : mxnet.Context or list of mxnet.Context
+
+    Returns
+    -------
+    list of mxnet.Context
+
+    Raises
+    ------
+    ValueError
+        `ctx` is empty, or names a device twice.
+    """
+    devices = list_devices(ctx)
+    for parameter in net.collect_params().values():
+        if parameter.list_ctx() != devices:
+            parameter.reset_ctx(devices)
+    return devices
+
+
+def devices_of(net, ctx):
+    """The devices that `ctx` stands for, if a network is on them.
+
+    Parameters
+    ----------
+    net : mxnet.gluon.Block
+        Initialised; it may be on other devices as well.
+    ctx : mxnet.Context or list of mxnet.Context
+
+    Returns
+    -------
+    list of mxnet.Context
+
+    Raises
+    ------
+    ValueError
+        It is not; else as for `list_devices`.
+    """
+    devices = list_devices(ctx)
+    for parameter in net.collect_params().values():
+        if not set(devices) <= set(parameter.list_ctx()):
+            raise ValueError(
+                f"the network is on {parameter.list_ctx()}, not on {devices}: "
+                "move it with net.collect_params().reset_ctx(ctx)"
+            )
+    return devices
+
+
 class Training:
     """One training run: a network, its optimiser, how far it is, and what it has shown so far.
 
@@ -87,7 +140,9 @@ class Training:
     net : mxnet.gluon.Block
         Initialised. Parameters whose `grad_req` is "null" stay as they are.
     recipe : Recipe
-    ctx : mxnet.Context
+    ctx : mxnet.Context or list of mxnet.Context
+        The network is moved there. Each of several devices has a copy of the parameters and of the optimiser's means,
+        and takes the same step with the sum of all devices' gradients.
     checkpoint : path, optional
         File that holds the run; written now and then, after each round, and when the run is interrupted.
     settings : dict, optional
@@ -97,7 +152,7 @@ class Training:
     """
 
     def __init__(self, net, recipe, ctx, checkpoint=None, settings=None, keep_best=False):
-        self.net, self.recipe, self.ctx = net, recipe, ctx
+        self.net, self.recipe, self.devices = net, recipe, place(net, ctx)
         self.keep_best = keep_best
         self.checkpoint = checkpoint and Path(checkpoint)
         # As a checkpoint gives it back: lists for tuples. What JSON cannot hold is an error now, not at the first save.
@@ -108,18 +163,22 @@ class Training:
         self.history = []
         self.sums = RunningSums()
         self.save_at = time.perf_counter() + SAVE_INTERVAL
+        # a device that a small batch leaves without work must add zeros, not the gradients of the step before
+        self.adds_gradients = recipe.accumulate > 1 or len(self.devices) > 1
         # in the order of the structure: Gluon's global names sort differently from process to process
         self.parameters = {}
         for name, parameter in net._collect_params_with_prefix().items():
             if parameter.grad_req == "null" or parameter in self.parameters.values():  # a tied one has two names
                 continue
             self.parameters[name] = parameter
-            parameter.grad_req = "add" if recipe.accumulate > 1 else "write"
+            parameter.grad_req = "add" if self.adds_gradients else "write"
             parameter.zero_grad()  # a run that was stopped within a step left its gradients
             if name.endswith(("bias", "gamma", "beta")):
                 parameter.wd_mult = 0.0
         optimizer = {"wd": recipe.weight_decay, "epsilon": recipe.epsilon, "beta2": recipe.beta2}
-        self.trainer = gluon.Trainer(list(self.parameters.values()), "bertadam", optimizer, kvstore=None)
+        self.trainer = gluon.Trainer(
+            list(self.parameters.values()), "bertadam", optimizer, kvstore="device", update_on_kvstore=False
+        )
         # on disk: beside weights, gradients and the optimiser's two means it would be a fifth copy of the network
         self.kept_file = tempfile.NamedTemporaryFile(prefix="bert_tutorial-")  # noqa: SIM115
         self.keep("before training")
@@ -136,8 +195,8 @@ class Training:
         groups : iterable
             What `backward` takes, one for each step of the round. Drawn with the step's random numbers.
         backward : callable
-            Computes gradients from a group; returns the step's sums, a dict of str to arrays of one number, whose
-            "loss" must stay finite, and the number of tokens.
+            Computes gradients from a group, each device those of its share; returns the step's sums, a dict of str to
+            arrays of one number on the first device, whose "loss" must stay finite, and the number of tokens.
         means : callable
             Makes a dict of str to float, to be shown, of the sums over the round so far.
         description : str
@@ -198,14 +257,23 @@ class Training:
         sums, tokens = backward(group)
         lr = learning_rate(step, self.recipe.num_steps, self.recipe.lr, self.recipe.warmup_ratio)
         self.trainer.set_learning_rate(lr)
+        self._sum_gradients()
         _, ratio, _ = nlp.utils.grad_global_norm(self.parameters.values(), self.recipe.clip_norm)
         self.trainer._scale = 1 / ratio  # the optimiser multiplies with it as it reads the gradients
         self.trainer.update(1)
-        if self.recipe.accumulate > 1:
+        if self.adds_gradients:
             for parameter in self.parameters.values():
                 parameter.zero_grad()
         self.step = step
         self.sums.add(f"step {step} (learning rate {lr:.2e})", sums, tokens)
+
+    def _sum_gradients(self):
+        """Give every device the sum of all devices' gradients."""
+        self.trainer.allreduce_grads()
+        for parameter in self.parameters.values():
+            first, *others = parameter.list_data()
+            for data in others:  # the trainer refuses an old gradient; the first device, at least, always has work
+                data._fresh_grad = first._fresh_grad
 
     def _save_now_and_then(self):
         try:
@@ -239,7 +307,7 @@ class Training:
             self.parameters[name].set_data(array)
 
     def _values(self):
-        return {name: parameter.data(self.ctx) for name, parameter in self.parameters.items()}
+        return {name: parameter.data(self.devices[0]) for name, parameter in self.parameters.items()}
 
     def save(self):
         """Write all that `restore` needs."""
@@ -284,15 +352,15 @@ class Training:
             self._write_kept({name: arrays[f"kept/{name}"] for name in self.parameters}, state["kept"])
         else:
             self.keep(f"of the checkpoint at step {self.step}")
-        updater = self.trainer._updaters[0]
-        updater.states = {
-            int(name.removeprefix("mean/")): tuple(
-                arrays[name.replace("mean", kind)].as_in_context(self.ctx) for kind in ("mean", "variance")
-            )
-            for name in arrays
-            if name.startswith("mean/")
-        }
-        updater.states_synced = dict.fromkeys(updater.states, True)
+        for device, updater in zip(self.devices, self.trainer._updaters, strict=True):
+            updater.states = {
+                int(name.removeprefix("mean/")): tuple(
+                    arrays[name.replace("mean", kind)].as_in_context(device) for kind in ("mean", "variance")
+                )
+                for name in arrays
+                if name.startswith("mean/")
+            }
+            updater.states_synced = dict.fromkeys(updater.states, True)
 
     def _refuse_another_run(self, arrays, state):
         changed = {}
