@@ -21,6 +21,8 @@ from .encoder import BERTModel
 from .examples import Examples, tokenize_corpus
 from .fetching import FetchError
 from .finetuning import LABELS, evaluate, train_loop
+from .launching import LOOPBACK, WorkerError
+from .launching import launch as launch_workers
 from .pretrained import model_settings, pretrained_config, pretrained_folder, read_config, save_pretrained
 from .pretraining import (
     BERTForPreTraining,
@@ -36,8 +38,10 @@ from .runtime import choose_device, keep_interrupts, peak_memory, seed_everythin
 from .sentiment import SentimentClassifier
 from .text import FastTokenizer, is_uncased, learn_vocabulary
 from .training import TrainingDivergedError
+from .workers import join_workers
 
 VERSIONED = ("mxnet", "gluonnlp", "d2l", "numpy", "tokenizers")
+CHECKPOINT = "checkpoint.params"
 MINIMUM_FOR_VALIDATION = 1000  # reviews; a tenth of fewer cannot tell one epoch from another
 
 
@@ -51,7 +55,9 @@ class Command(click.Group):
             return super().invoke(ctx)
         except KeyboardInterrupt:
             message = "interrupted"
-        except (FetchError, TrainingDivergedError, NotImplementedError, ValueError, IndexError, OSError) as error:
+        except (FetchError, TrainingDivergedError, WorkerError) as error:
+            message = str(error)
+        except (NotImplementedError, ValueError, IndexError, OSError) as error:
             message = str(error)
         except mx.MXNetError as error:
             message = f"MXNet: {str(error).strip().splitlines()[-1]}"
@@ -111,8 +117,9 @@ def fetch(names):
 @click.option("--resume", is_flag=True, help="Continue an interrupted run in --output, with the same settings.")
 def finetune(pretrained, data, train_limit, test_limit, epochs, batch_size, max_length, lr, seed, output, resume):
     """Fine-tune a pre-trained BERT for sentiment, and score it on the test split."""
+    workers = join_workers()
     train, test = load_dataset(data, "train", train_limit), load_dataset(data, "test", test_limit)
-    checkpoint = _checkpoint(output, resume)
+    checkpoint = _checkpoint(output, resume, workers)
     ctx, reason = choose_device()
     click.echo(f"seed {seed}, device {ctx} ({reason})")
     seed_everything(seed)
@@ -124,7 +131,7 @@ def finetune(pretrained, data, train_limit, test_limit, epochs, batch_size, max_
     with _says_how_to_resume(checkpoint):
         history = train_loop(
             classifier.net,
-            classifier.batches(train, batch_size, shuffle=True),
+            classifier.batches(train, batch_size * workers.size, shuffle=True),
             None,
             epochs,
             lr,
@@ -134,13 +141,17 @@ def finetune(pretrained, data, train_limit, test_limit, epochs, batch_size, max_
             seed=seed,
             checkpoint=checkpoint,
             resume=resume,
-            settings=_settings(),
+            settings={**_settings(), "workers": workers.size},
+            workers=workers,
         )
-    classifier.save(output)
-    score = evaluate(classifier.net, classifier.batches(test, batch_size), ctx)
-    _write_metrics(output, score._asdict(), history, ctx)
-    remove_checkpoint(checkpoint)
-    click.echo(f"test accuracy {score.accuracy:.4f} on {score.count} reviews; saved in {output}")
+    if workers.rank == 0:
+        classifier.save(output)
+    score = evaluate(classifier.net, classifier.batches(test, batch_size * workers.size), ctx, workers=workers)
+    if workers.rank == 0:
+        _write_metrics(output, score._asdict(), history, ctx, workers)
+        remove_checkpoint(checkpoint)
+        click.echo(f"test accuracy {score.accuracy:.4f} on {score.count} reviews; saved in {output}")
+    workers.leave()
 
 
 @main.command()
@@ -170,7 +181,8 @@ def pretrain(
     mlm_only, seed, output, resume,
 ):  # fmt: skip
     """Pre-train a BERT on plain text, and score it on held-out text; --pretrained DIR of finetune takes the result."""
-    checkpoint = _checkpoint(output, resume)
+    workers = join_workers()
+    checkpoint = _checkpoint(output, resume, workers)
     ctx, reason = choose_device()
     click.echo(f"seed {seed}, device {ctx} ({reason})")
     seed_everything(seed)
@@ -192,7 +204,12 @@ def pretrain(
     tokenizer = FastTokenizer(vocabulary, lower=is_uncased(vocabulary))
     train, valid = (
         Examples(
-            tokenize_corpus(part.documents, tokenizer), vocabulary, batch_size, max_length, not mlm_only, whole_words
+            tokenize_corpus(part.documents, tokenizer),
+            vocabulary,
+            batch_size * workers.size,
+            max_length,
+            not mlm_only,
+            whole_words,
         )
         for part in texts
     )
@@ -217,14 +234,56 @@ def pretrain(
             seed=seed,
             checkpoint=checkpoint,
             resume=resume,
-            settings={**_settings(), "text": text.describe()},
+            settings={**_settings(), "text": text.describe(), "workers": workers.size},
+            workers=workers,
         )
-    save_pretrained(output, net, vocabulary, config)
-    score = evaluate_pretraining(net, valid, ctx, frequencies)
-    _write_metrics(output, {**score._asdict(), "perplexity": score.perplexity}, history, ctx)
-    remove_checkpoint(checkpoint)
-    _print_pretraining_score(score, vocabulary.idx_to_token[int(frequencies.argmax())])
-    click.echo(f"{sum(row['seconds'] for row in history):.0f} seconds of training; saved in {output}")
+    if workers.rank == 0:
+        save_pretrained(output, net, vocabulary, config)
+    score = evaluate_pretraining(net, valid, ctx, frequencies, workers=workers)
+    if workers.rank == 0:
+        _write_metrics(output, {**score._asdict(), "perplexity": score.perplexity}, history, ctx, workers)
+        remove_checkpoint(checkpoint)
+        _print_pretraining_score(score, vocabulary.idx_to_token[int(frequencies.argmax())])
+        click.echo(f"{sum(row['seconds'] for row in history):.0f} seconds of training; saved in {output}")
+    workers.leave()
+
+
+@main.command(context_settings={"allow_interspersed_args": False})
+@click.option("--workers", default=2, type=click.IntRange(1), help="Processes that train.")
+@click.option("--servers", default=1, type=click.IntRange(1), help="Processes that add up gradients.")
+@click.option(
+    "--hosts",
+    type=click.File(encoding="utf-8"),
+    help="File of machines, one name or address a line, to deal workers and servers out to in turn; worker 0, which "
+    "writes, runs on the first. They have this project in the same folder, and are reached by ssh without a password.  "
+    "[default: this machine]",
+)
+@click.option(
+    "--bind",
+    "address",
+    default=LOOPBACK,
+    help="Address of this machine in the network of the others. Whoever reaches the ports there can run code here: "
+    "use a network of your own only.",
+)
+@click.argument("command", nargs=-1, required=True, metavar="finetune|pretrain [OPTIONS]...")
+def launch(workers, servers, hosts, address, command):
+    """Run finetune or pretrain in several processes, which train one network together.
+
+    --batch-size is that of each worker. The result is that of one worker with a batch as large as all of theirs.
+    """
+    name, *arguments = command
+    if name not in ("finetune", "pretrain"):
+        raise click.UsageError(f"launch runs finetune or pretrain, not {name!r}")
+    with main.get_command(None, name).make_context(name, arguments) as context:  # says now what is wrong in them
+        checkpoint = context.params["output"] / CHECKPOINT
+    lines = (line.partition("#")[0].strip() for line in hosts or [LOOPBACK])
+    names = [line for line in lines if line]
+    if not names:
+        raise click.UsageError(f"{hosts.name} names no host")
+    try:
+        launch_workers([sys.executable, "-m", "bert_tutorial", *command], workers, servers, names, address)
+    except WorkerError as error:
+        raise WorkerError(f"{error}\nThe run has ended. {_how_to_resume(checkpoint)}".rstrip()) from None
 
 
 @main.command("evaluate")
@@ -270,12 +329,14 @@ def predict(folder, texts, file, as_json, batch_size, int8):
             click.echo(f"{label}  {probability:.3f}  {text}")
 
 
-def _checkpoint(output, resume):
+def _checkpoint(output, resume, workers):
     """The file that holds the unfinished run in a folder; whether it can be written is found out before any work."""
+    checkpoint = output / CHECKPOINT
+    if workers.rank:
+        return checkpoint
     output.mkdir(parents=True, exist_ok=True)
     if not os.access(output, os.W_OK):
         raise PermissionError(f"cannot write to {output}")
-    checkpoint = output / "checkpoint.params"
     if resume and not checkpoint_exists(checkpoint):
         click.echo(f"no unfinished run in {output}: starting anew", err=True)
     return checkpoint
@@ -287,8 +348,14 @@ def _says_how_to_resume(checkpoint):
         yield
     except KeyboardInterrupt:
         if checkpoint_exists(checkpoint):
-            click.echo(f"the run is in {checkpoint}; the same command with --resume continues it", err=True)
+            click.echo(_how_to_resume(checkpoint), err=True)
         raise
+
+
+def _how_to_resume(checkpoint):
+    if checkpoint_exists(checkpoint):
+        return f"The run is in {checkpoint}; the same command with --resume continues it."
+    return ""
 
 
 def _print_pretraining_score(score, most_frequent):
@@ -308,7 +375,7 @@ def _print_pretraining_score(score, most_frequent):
         click.echo(f"  {name:<26} {bert:>8}   {without}")
 
 
-def _write_metrics(output, score, history, ctx):
+def _write_metrics(output, score, history, ctx, workers):
     metrics = {
         **score,
         "seconds": sum(row["seconds"] for row in history),
@@ -316,6 +383,7 @@ def _write_metrics(output, score, history, ctx):
         "peak_memory_bytes": peak_memory(),
         "seed": click.get_current_context().params["seed"],
         "device": str(ctx),
+        "workers": workers.size,
         "versions": {"python": platform.python_version()} | {name: version(name) for name in VERSIONED},
         "settings": _settings(),
         "history": history,

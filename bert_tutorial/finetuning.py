@@ -8,11 +8,12 @@ from itertools import islice
 from typing import NamedTuple
 
 import gluonnlp as nlp
-from mxnet import autograd, gluon, nd
+from mxnet import autograd, cpu, gluon, nd
 from tqdm.auto import tqdm
 
 from .runtime import raise_kept_interrupt
 from .training import Recipe, Training, devices_of, place
+from .workers import ALONE
 
 LABELS = ("negative", "positive")
 
@@ -43,6 +44,7 @@ def train_loop(
     checkpoint=None,
     resume=False,
     settings=None,
+    workers=ALONE,
 ):
     """Fine-tune a classifier with AdamW, linear warm-up and decay, and gradient clipping.
 
@@ -81,6 +83,9 @@ def train_loop(
         Continue from `checkpoint`, if it exists: the result has the same bits as that of a run never stopped.
     settings : dict, optional
         What else makes this run what it is: data, lengths, ... Resuming with others is refused.
+    workers : Workers, optional
+        The processes that train this network together, from `join_workers`. All have the same data and share out each
+        batch; the step is that of one process. Worker 0 reads and writes the checkpoint.
 
     Returns
     -------
@@ -101,12 +106,14 @@ def train_loop(
         raise ValueError("train_data has no batches")
     if num_epoch < 1:
         raise ValueError(f"num_epoch must be at least 1, not {num_epoch}")
+    if resume and not checkpoint:
+        raise ValueError("resume needs the checkpoint to continue from")
     steps_per_epoch = math.ceil(len(train_data) / max(1, accumulate))
     recipe = Recipe(lr, steps_per_epoch * num_epoch, warmup_ratio, weight_decay, clip_norm, accumulate, seed=seed)
     devices = place(net, ctx)
     _finish_initialization(net, train_data, devices)
-    training = Training(net, recipe, devices, checkpoint, settings, keep_best=valid_data is not None)
-    if resume and checkpoint:
+    training = Training(net, recipe, devices, checkpoint, settings, keep_best=valid_data is not None, workers=workers)
+    if resume:
         training.restore()
     scored, score_name = (valid_data, "valid") if valid_data is not None else (test_data, "test")
     for epoch in range(len(training.history) + 1, num_epoch + 1):
@@ -114,13 +121,13 @@ def train_loop(
             (epoch - 1) * steps_per_epoch,
             steps_per_epoch,
             _groups(train_data, accumulate),
-            lambda group: _backward(net, group, loss_fn, devices),
+            lambda group: _backward(net, group, loss_fn, devices, workers),
             _means,
             f"epoch {epoch}/{num_epoch}",
         )
         row["epoch"] = epoch
         if scored is not None:
-            score = evaluate(net, scored, devices, loss_fn)
+            score = evaluate(net, scored, devices, loss_fn, workers)
             row[f"{score_name}_accuracy"], row[f"{score_name}_loss"] = score.accuracy, score.loss
         training.finish_round(row)
         tqdm.write(_describe(row))
@@ -143,30 +150,35 @@ def _groups(train_data, accumulate):
         yield group
 
 
-def shares(batch, devices):
-    """Split a batch's samples over devices, as evenly as it goes; one with fewer samples leaves the last ones out.
+def shares(batch, devices, workers=ALONE):
+    """Split a worker's samples of a batch over its devices, as evenly as it goes; some may have none.
 
     Parameters
     ----------
     batch : sequence of mxnet.nd.NDArray
         Samples are along the first axis.
     devices : list of mxnet.Context
+    workers : Workers, optional
 
     Returns
     -------
     iterable of tuple of mxnet.nd.NDArray
         One for each device that has work, on that device.
     """
-    devices = devices[: len(batch[0])]
+    mine = workers.share(len(batch[0]))
+    devices = devices[: mine.stop - mine.start]
+    if not devices:
+        return ()
+    batch = [array[mine] for array in batch]
     return zip(*(gluon.utils.split_and_load(array, devices, even_split=False) for array in batch), strict=True)
 
 
-def _backward(net, group, loss_fn, devices):
-    """Gradients of the group's mean loss."""
+def _backward(net, group, loss_fn, devices, workers):
+    """Gradients of the group's mean loss, as far as this worker's samples go."""
     num_samples = sum(len(labels) for *_, labels in group)
-    sums, tokens = {"loss": 0, "correct": 0, "count": 0}, 0
+    sums, tokens = {name: nd.zeros(1, devices[0]) for name in ("loss", "correct", "count")}, 0
     for batch in group:
-        for words, valid_length, segments, labels in shares(batch, devices):
+        for words, valid_length, segments, labels in shares(batch, devices, workers):
             with autograd.record():
                 logits = net(words, segments, valid_length)
                 losses = loss_fn(logits, labels)
@@ -184,7 +196,7 @@ def _means(sums):
     return {"train_loss": sums["loss"] / sums["count"], "train_accuracy": sums["correct"] / sums["count"]}
 
 
-def evaluate(net, data, ctx, loss_fn=None):
+def evaluate(net, data, ctx, loss_fn=None, workers=ALONE):
     """Score a classifier on a dataset, every sample counted once.
 
     Parameters
@@ -196,6 +208,8 @@ def evaluate(net, data, ctx, loss_fn=None):
         Where the network is; several devices share out each batch.
     loss_fn : mxnet.gluon.loss.Loss, optional
         Softmax cross-entropy if not given.
+    workers : Workers, optional
+        As for `train_loop`; all get the whole dataset's score.
 
     Returns
     -------
@@ -213,7 +227,7 @@ def evaluate(net, data, ctx, loss_fn=None):
     for batch in tqdm(data, desc="evaluate", unit="batch", leave=False):
         raise_kept_interrupt()
         scores = []  # of each device; read when all have their work, for reading waits
-        for words, valid_length, segments, labels in shares(batch, devices):
+        for words, valid_length, segments, labels in shares(batch, devices, workers):
             logits = net(words, segments, valid_length)
             right = logits.argmax(axis=1) == labels.astype("float32")
             scores.append((right.sum(), loss_fn(logits, labels).sum()))
@@ -223,6 +237,7 @@ def evaluate(net, data, ctx, loss_fn=None):
         count += len(batch[0])
     if not count:
         raise ValueError("nothing to evaluate: the dataset is empty")
+    correct, loss = workers.sum(nd.array([correct, loss], cpu(), "float64")).asnumpy()
     return Evaluation(float(correct / count), float(loss / count), count)
 
 

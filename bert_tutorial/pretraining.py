@@ -22,6 +22,7 @@ from .pretrained import fill_heads, head_parameters, load_pretrained, pretrained
 from .runtime import raise_kept_interrupt
 from .text import FastTokenizer, is_uncased
 from .training import Recipe, Training, devices_of
+from .workers import ALONE
 
 SCORED_PER_ROUND = 1024  # pairs; the whole held-out text is scored at the end
 
@@ -202,6 +203,7 @@ def pretrain_loop(
     resume=False,
     settings=None,
     on_round=None,
+    workers=ALONE,
 ):
     """Pre-train BERT: predict masked word pieces and next sentences.
 
@@ -219,7 +221,7 @@ def pretrain_loop(
         As for `train_loop`.
     rounds : int, default 10
         Parts of the training; a row of the history, and a score, for each.
-    warmup_ratio, weight_decay, clip_norm, seed, checkpoint, resume, settings
+    warmup_ratio, weight_decay, clip_norm, seed, checkpoint, resume, settings, workers
         As for `train_loop`.
     on_round : callable, optional
         Called with each row, to draw a curve.
@@ -240,13 +242,15 @@ def pretrain_loop(
     Source: Devlin et al. 2018, section A.2. Two values of the optimiser are not the paper's: beta2 is 0.98, for a run
     of thousands of steps instead of a million, and epsilon is 1e-8, for gradients that are small at the start.
     """
+    if resume and not checkpoint:
+        raise ValueError("resume needs the checkpoint to continue from")
     rounds = min(rounds, num_steps)
     recipe = Recipe(lr, num_steps, warmup_ratio, weight_decay, clip_norm, epsilon=1e-8, beta2=0.98, seed=seed)
     if not train.next_sentence:  # parameters without a gradient must not be trained
         for parameter in (*net.bert.pooler.collect_params().values(), *net.ns_classifier.collect_params().values()):
             parameter.grad_req = "null"
-    training = Training(net, recipe, ctx, checkpoint, settings)
-    if resume and checkpoint:
+    training = Training(net, recipe, ctx, checkpoint, settings, workers=workers)
+    if resume:
         training.restore()
 
     def masks():
@@ -263,11 +267,13 @@ def pretrain_loop(
             first_step,
             last_step - first_step,
             islice(stream, last_step - first_step),
-            lambda pairs: _backward(net, train.batch(pairs, masks()), loss_fn, training.devices, train.next_sentence),
+            lambda pairs: _backward(
+                net, train.batch(pairs, masks()), loss_fn, training.devices, workers, train.next_sentence
+            ),
             _means,
             f"round {number}/{rounds}",
         )
-        score = evaluate_pretraining(net, valid, training.devices, frequencies, limit=SCORED_PER_ROUND)
+        score = evaluate_pretraining(net, valid, training.devices, frequencies, SCORED_PER_ROUND, workers)
         row |= {
             "step": last_step,
             "valid_mlm_accuracy": score.mlm_accuracy,
@@ -281,20 +287,22 @@ def pretrain_loop(
     return training.history
 
 
-def _shares(batch, devices):
-    """Split a batch over devices: for each that has work its part, as numbers and on the device."""
-    parts = split_batch(batch, len(devices))
+def _shares(batch, devices, workers):
+    """Split a worker's part of a batch over its devices: for each that has work, as numbers and on the device."""
+    mine = split_batch(batch, workers.size)[workers.rank : workers.rank + 1]
+    parts = split_batch(*mine, len(devices)) if mine else []
     return [
         (part, Batch(*(nd.array(array, device, array.dtype) for array in part)))
         for part, device in zip(parts, devices[: len(parts)], strict=True)
     ]
 
 
-def _backward(net, batch, loss_fn, devices, next_sentence):
-    """Gradients of the mean over the batch's masked word pieces plus the mean over its pairs."""
+def _backward(net, batch, loss_fn, devices, workers, next_sentence):
+    """Gradients of the mean over the batch's masked word pieces plus the mean over its pairs: this worker's part."""
     num_masked = max(1.0, batch.masked_weights.sum())
-    sums = {"loss": 0, "mlm_loss": 0, "ns_loss": 0, "steps": nd.ones(1, devices[0])}
-    for part, (words, segments, valid_length, masked_positions, *labels) in _shares(batch, devices):
+    sums = {name: nd.zeros(1, devices[0]) for name in ("loss", "mlm_loss", "ns_loss")}
+    sums["steps"] = nd.full(1, float(workers.rank == 0), devices[0])
+    for part, (words, segments, valid_length, masked_positions, *labels) in _shares(batch, devices, workers):
         with autograd.record():
             logits = net(words, segments, valid_length, masked_positions)
             mlm_loss, ns_loss = loss_fn(*logits, *labels)  # the part's means
@@ -321,7 +329,7 @@ def _describe(row):
     return "; ".join([*parts, f"{row['tokens_per_second']:.0f} tokens/s"])
 
 
-def evaluate_pretraining(net, examples, ctx, frequencies, limit=None):
+def evaluate_pretraining(net, examples, ctx, frequencies, limit=None, workers=ALONE):
     """Score both predictions on a held-out text; always the same pairs and masks.
 
     Parameters
@@ -334,6 +342,8 @@ def evaluate_pretraining(net, examples, ctx, frequencies, limit=None):
         Of the training text, from `word_frequencies`, (V,).
     limit : int, optional
         Score this many pairs only.
+    workers : Workers, optional
+        As for `evaluate`.
 
     Returns
     -------
@@ -352,12 +362,14 @@ def evaluate_pretraining(net, examples, ctx, frequencies, limit=None):
     for begin in range(0, len(pairs), examples.batch_size):
         raise_kept_interrupt()
         batch = examples.batch(pairs[begin : begin + examples.batch_size], random)
-        for score in [_score(net, share) for _, share in _shares(batch, devices)]:  # all have work before one is read
+        scores = [_score(net, share) for _, share in _shares(batch, devices, workers)]
+        for score in scores:  # all devices have work before one is read
             sums += score.asnumpy().ravel()
         labels.append(batch.masked_labels[batch.masked_weights > 0].astype(int))
     labels = np.concatenate(labels)
     if not len(labels):
         raise ValueError("the held-out text has no word piece to predict: hold out more text")
+    sums = workers.sum(nd.array(sums, cpu(), "float64")).asnumpy()
     mlm_right, mlm_loss = (sums[:2] / len(labels)).tolist()
     ns_right, ns_loss = (sums[2:] / len(pairs)).tolist() if examples.next_sentence else (math.nan, math.nan)
     baseline = float(np.mean(labels == frequencies.argmax())), -float(np.log(frequencies[labels]).mean())

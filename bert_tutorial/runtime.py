@@ -98,6 +98,7 @@ def prepare():
     ImportError
         NumPy 2, a Python without distutils, or a system library MXNet needs and does not find.
     """
+    _follow_launcher()
     _require_supported_versions()
     if "bool" not in vars(np):
         np.bool = np.bool_  # MXNet 1.9.1 still uses the alias that NumPy 1.24 removed
@@ -107,6 +108,24 @@ def prepare():
     _import_mxnet()
     if already_loaded:
         _set_threads_of_loaded_mxnet()
+
+
+def _follow_launcher():
+    """In a process of `launching`: end when the launcher does, stop when it says so."""
+    if "BERT_TUTORIAL_LAUNCHED" in os.environ:
+        threading.Thread(target=_listen_to_launcher, daemon=True).start()
+
+
+def _listen_to_launcher():
+    while os.read(sys.stdin.fileno(), 100):  # it says "stop" and nothing else
+        os.kill(os.getpid(), signal.SIGINT)
+    os._exit(1)
+
+
+def place_on_machine():
+    """Number of this process among the workers of a run on this machine, and how many there are."""
+    place, count = os.environ.get("BERT_TUTORIAL_PLACE", "0/1").split("/")
+    return int(place), int(count)
 
 
 def _require_supported_versions():
@@ -147,7 +166,8 @@ def _choose_threads():
         settings.threads = int(first) if first.isdigit() else usable_cores()
         settings.threads_chosen_by = "OMP_NUM_THREADS in your environment"
     else:
-        settings.threads = usable_cores()
+        _, workers_here = place_on_machine()
+        settings.threads = max(1, usable_cores() // workers_here)
         settings.threads_chosen_by = "physical cores this process may use"
         os.environ["OMP_NUM_THREADS"] = str(settings.threads)
 
@@ -313,7 +333,8 @@ def choose_device():
     Returns
     -------
     ctx : mxnet.Context
-        The first GPU this MXNet has kernels for, else the CPU.
+        The first GPU this MXNet has kernels for, else the CPU. The workers of a run on one machine take its GPUs in
+        turn.
     reason : str
         One sentence for the reader.
     """
@@ -324,9 +345,10 @@ def choose_device():
         return mx.cpu(), "no NVIDIA GPU found"
     if not mxnet_has_cuda():
         return mx.cpu(), f"{gpus[0].name} found, but this MXNet is the CPU build"
-    for gpu in gpus:
-        if gpu.supported:
-            return mx.gpu(gpu.index), f"{gpu.name} is supported"
+    supported = [gpu for gpu in gpus if gpu.supported]
+    if supported:
+        gpu = supported[place_on_machine()[0] % len(supported)]
+        return mx.gpu(gpu.index), f"{gpu.name} is supported"
     major, minor = gpus[0].compute_capability
     return mx.cpu(), (
         f"{gpus[0].name} has compute capability {major}.{minor}; MXNet 1.9.1 holds kernels for 5.0 to 8.9 only"

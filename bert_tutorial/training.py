@@ -9,18 +9,22 @@ Source: Devlin et al. 2018, section A.2; AdamW: Loshchilov and Hutter 2019.
 
 import json
 import math
+import os
 import tempfile
 import time
+import weakref
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import gluonnlp as nlp
+import mxnet as mx
 import numpy as np
 from mxnet import gluon, nd
 from tqdm.auto import tqdm
 
 from .checkpoint import checkpoint_exists, load_checkpoint, save_checkpoint, write_errors
 from .runtime import interrupts_held, list_devices, raise_kept_interrupt, seed_everything
+from .workers import ALONE
 
 READ_INTERVAL = 0.5  # seconds between two readings of the running sums; each reading waits for the device
 SAVE_INTERVAL = 60  # seconds between two checkpoints
@@ -149,22 +153,26 @@ class Training:
         Whatever else makes the run what it is; JSON-able. A checkpoint made with other settings is refused.
     keep_best : bool, default False
         Keep the parameters of the best round, instead of the last one's.
+    workers : Workers, optional
+        The processes that train this network together. Worker 0 writes and reads the checkpoint.
     """
 
-    def __init__(self, net, recipe, ctx, checkpoint=None, settings=None, keep_best=False):
+    def __init__(self, net, recipe, ctx, checkpoint=None, settings=None, keep_best=False, workers=ALONE):
         self.net, self.recipe, self.devices = net, recipe, place(net, ctx)
-        self.keep_best = keep_best
-        self.checkpoint = checkpoint and Path(checkpoint)
+        self.keep_best, self.workers = keep_best, workers
+        self.checkpoint = Path(checkpoint) if checkpoint and workers.rank == 0 else None
         # As a checkpoint gives it back: lists for tuples. What JSON cannot hold is an error now, not at the first save.
         identity = {"recipe": asdict(recipe), "settings": settings or {}}
         self.identity = json.loads(json.dumps(identity, default=np.generic.item))
         self.seed = np.random.randint(2**31) if recipe.seed is None else self.identity["recipe"]["seed"]
+        workers.claim()
+        self._agree_with_worker_0()
         self.step = 0  # steps done
         self.history = []
         self.sums = RunningSums()
         self.save_at = time.perf_counter() + SAVE_INTERVAL
         # a device that a small batch leaves without work must add zeros, not the gradients of the step before
-        self.adds_gradients = recipe.accumulate > 1 or len(self.devices) > 1
+        self.adds_gradients = recipe.accumulate > 1 or len(self.devices) > 1 or workers.size > 1
         # in the order of the structure: Gluon's global names sort differently from process to process
         self.parameters = {}
         for name, parameter in net._collect_params_with_prefix().items():
@@ -177,11 +185,35 @@ class Training:
                 parameter.wd_mult = 0.0
         optimizer = {"wd": recipe.weight_decay, "epsilon": recipe.epsilon, "beta2": recipe.beta2}
         self.trainer = gluon.Trainer(
-            list(self.parameters.values()), "bertadam", optimizer, kvstore="device", update_on_kvstore=False
+            list(self.parameters.values()),
+            "bertadam",
+            optimizer,
+            kvstore=workers.kvstore or "device",
+            update_on_kvstore=False,
         )
+        if workers.kvstore:  # else MXNet would do it with the first gradients, which can overtake the parameters
+            self.trainer._init_kvstore()
+            self.trainer._init_params()
+            nd.waitall()
         # on disk: beside weights, gradients and the optimiser's two means it would be a fifth copy of the network
-        self.kept_file = tempfile.NamedTemporaryFile(prefix="bert_tutorial-")  # noqa: SIM115
+        self.kept_file = self._place_to_keep()
+        weakref.finalize(self, self.kept_file.unlink, missing_ok=True)
         self.keep("before training")
+
+    def _place_to_keep(self):
+        if self.checkpoint:  # always the same: what a killed run leaves there goes with the run that continues it
+            return self.checkpoint.with_name(f".{self.checkpoint.stem}.kept")
+        descriptor, name = tempfile.mkstemp(prefix="bert_tutorial-")
+        os.close(descriptor)
+        return Path(name)
+
+    def _agree_with_worker_0(self):
+        mine = {"identity": self.identity, "seed": self.seed}
+        first = json.loads(self.workers.broadcast(json.dumps(mine).encode()))
+        changed = _changes(first["identity"], self.identity)
+        if changed:
+            raise ValueError(f"worker {self.workers.rank} has other settings than worker 0 ({changed})")
+        self.seed = first["seed"]
 
     def train(self, first_step, num_steps, groups, backward, means, description):
         """Train one round; steps that were done before the run was stopped are not done again.
@@ -195,8 +227,9 @@ class Training:
         groups : iterable
             What `backward` takes, one for each step of the round. Drawn with the step's random numbers.
         backward : callable
-            Computes gradients from a group, each device those of its share; returns the step's sums, a dict of str to
-            arrays of one number on the first device, whose "loss" must stay finite, and the number of tokens.
+            Computes gradients from a group, each worker and device those of its share; returns the share's sums, a dict
+            of str to arrays of one number on the first device, whose "loss" must stay finite, and the group's number of
+            tokens.
         means : callable
             Makes a dict of str to float, to be shown, of the sums over the round so far.
         description : str
@@ -232,6 +265,8 @@ class Training:
                         raise ValueError(f"the data ended after {step - first_step - 1} of {num_steps} steps")
                     if step <= self.step:
                         continue
+                    if self.workers.rank:  # other dropout than worker 0's, after the same data
+                        mx.random.seed(self.seed_of(step, self.workers.rank))
                     self._step(step, group, backward)
                     if self.sums.totals:
                         shown = {**means(self.sums.totals), "tok/s": self.sums.tokens_per_second}
@@ -249,9 +284,9 @@ class Training:
         seconds, tokens_per_second = self.sums.seconds, self.sums.tokens_per_second
         return {**means(self.sums.totals), "seconds": seconds, "tokens_per_second": tokens_per_second}
 
-    def seed_of(self, step):
+    def seed_of(self, *step):
         """Seed of a step's random numbers."""
-        return int(np.random.SeedSequence([self.seed, step]).generate_state(1)[0] >> 1)
+        return int(np.random.SeedSequence([self.seed, *step]).generate_state(1)[0] >> 1)
 
     def _step(self, step, group, backward):
         sums, tokens = backward(group)
@@ -265,15 +300,18 @@ class Training:
             for parameter in self.parameters.values():
                 parameter.zero_grad()
         self.step = step
-        self.sums.add(f"step {step} (learning rate {lr:.2e})", sums, tokens)
+        values = self.workers.sum(nd.concat(*(array.reshape(1) for array in sums.values()), dim=0))
+        self.sums.add(f"step {step} (learning rate {lr:.2e})", list(sums), values, tokens)
 
     def _sum_gradients(self):
-        """Give every device the sum of all devices' gradients."""
+        """Give every device of every worker the sum of all gradients."""
         self.trainer.allreduce_grads()
+        # The trainer refuses an old gradient. The first device has work, or none of this worker's devices has.
+        idle = not any(parameter.list_data()[0]._fresh_grad for parameter in self.parameters.values())
         for parameter in self.parameters.values():
             first, *others = parameter.list_data()
-            for data in others:  # the trainer refuses an old gradient; the first device, at least, always has work
-                data._fresh_grad = first._fresh_grad
+            for data in (first, *others):
+                data._fresh_grad = first._fresh_grad or idle
 
     def _save_now_and_then(self):
         try:
@@ -297,13 +335,13 @@ class Training:
         self._write_kept(self._values(), when)
 
     def _write_kept(self, arrays, when):
-        with write_errors(self.kept_file.name):
-            nd.save(self.kept_file.name, arrays)
+        with write_errors(str(self.kept_file)):
+            nd.save(str(self.kept_file), arrays)
         self.kept = when
 
     def load_kept(self):
         """Put the kept parameters into the network."""
-        for name, array in nd.load(self.kept_file.name).items():
+        for name, array in nd.load(str(self.kept_file)).items():
             self.parameters[name].set_data(array)
 
     def _values(self):
@@ -317,7 +355,7 @@ class Training:
         for index, (mean, variance) in self.trainer._updaters[0].states.items():
             arrays |= {f"mean/{index}": mean, f"variance/{index}": variance}
         if self.keep_best:
-            arrays |= {f"kept/{name}": array for name, array in nd.load(self.kept_file.name).items()}
+            arrays |= {f"kept/{name}": array for name, array in nd.load(str(self.kept_file)).items()}
         save_checkpoint(self.checkpoint, arrays, self._state())
         now = time.perf_counter()
         self.save_at = now + max(SAVE_INTERVAL, (now - started) / SAVE_SHARE)
@@ -340,9 +378,10 @@ class Training:
         ValueError
             It was made with other settings or for another network, or is damaged and so is the one before it.
         """
-        if not checkpoint_exists(self.checkpoint):
+        found = self._read_checkpoint()
+        if found is None:
             return
-        arrays, state = load_checkpoint(self.checkpoint)
+        arrays, state = found
         self._refuse_another_run(arrays, state)
         self.seed, self.step, self.history = state["seed"], state["step"], state["history"]
         self.sums = RunningSums(**state["sums"])
@@ -362,18 +401,24 @@ class Training:
             }
             updater.states_synced = dict.fromkeys(updater.states, True)
 
+    def _read_checkpoint(self):
+        """Arrays and state of worker 0's checkpoint, on every worker; None if there is none."""
+        content, found = b"", None
+        if self.checkpoint and checkpoint_exists(self.checkpoint):
+            found = load_checkpoint(self.checkpoint)
+            content = self.checkpoint.read_bytes() if self.workers.size > 1 else b""
+        content = self.workers.broadcast(content)
+        if self.workers.rank and content:
+            with tempfile.NamedTemporaryFile(prefix="bert_tutorial-") as file:
+                file.write(content)
+                file.flush()
+                found = load_checkpoint(file.name)
+        return found
+
     def _refuse_another_run(self, arrays, state):
-        changed = {}
-        for part, now in self.identity.items():
-            then = state[part]
-            for key in {**then, **now}:
-                if then.get(key) != now.get(key):
-                    changed[key] = f"{key.replace('_', ' ')}: {then.get(key)!r} then, {now.get(key)!r} now"
+        changed = _changes(state, self.identity)
         if changed:
-            raise ValueError(
-                f"{self.checkpoint} was made with other settings ({'; '.join(changed.values())}): use the same, "
-                "or start anew"
-            )
+            raise ValueError(f"{self.checkpoint} was made with other settings ({changed}): use the same, or start anew")
         then = {name.removeprefix("net/"): array.shape for name, array in arrays.items() if name.startswith("net/")}
         now = {name: parameter.shape for name, parameter in self.parameters.items()}
         for name in {**then, **now}:
@@ -382,6 +427,17 @@ class Training:
                     f"{self.checkpoint} is of another network: {name} has shape {then.get(name)} there, "
                     f"{now.get(name)} here"
                 )
+
+
+def _changes(then, now):
+    """What differs between the identities of two runs, in words."""
+    changed = {}
+    for part, values in now.items():
+        for key in {**then[part], **values}:
+            old, new = then[part].get(key), values.get(key)
+            if old != new:
+                changed[key] = f"{key.replace('_', ' ')}: {old!r} there, {new!r} here"
+    return "; ".join(changed.values())
 
 
 class RunningSums:
@@ -410,11 +466,9 @@ class RunningSums:
         """Start the clock."""
         self.last_read = time.perf_counter()
 
-    def add(self, step, sums, tokens):
-        """Add a step's sums: a dict of str to arrays of one number."""
-        self.pending.append(
-            (step, list(sums), nd.concat(*(array.reshape(1) for array in sums.values()), dim=0), tokens)
-        )
+    def add(self, step, names, values, tokens):
+        """Add a step's sums: their names and an array of them."""
+        self.pending.append((step, names, values, tokens))
         if time.perf_counter() - self.last_read > READ_INTERVAL:
             self.read()
 

@@ -231,9 +231,9 @@ def test_resuming_with_other_settings_is_refused(tmp_path):
     path = tmp_path / "checkpoint.params"
     batches = make_batches([8] * 3)
     train_loop(build(), batches, None, 2, 1e-3, CTX, LOSS, seed=5, checkpoint=path)
-    with pytest.raises(ValueError, match=r"lr: 0\.001 then, 0\.002 now"):
+    with pytest.raises(ValueError, match=r"lr: 0\.001 there, 0\.002 here"):
         train_loop(build(), batches, None, 2, 2e-3, CTX, LOSS, seed=5, checkpoint=path, resume=True)
-    with pytest.raises(ValueError, match="num steps: 6 then, 4 now"):
+    with pytest.raises(ValueError, match="num steps: 6 there, 4 here"):
         train_loop(build(), batches[:2], None, 2, 1e-3, CTX, LOSS, seed=5, checkpoint=path, resume=True)
 
 

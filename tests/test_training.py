@@ -302,12 +302,12 @@ def test_resuming_without_a_checkpoint_starts_anew(tmp_path, whole):
 
 
 OTHERS = [
-    ("seed", {"seed": 6}, "seed: 5 then, 6 now"),
-    ("accumulate", {"accumulate": 2}, "accumulate: 1 then, 2 now"),
+    ("seed", {"seed": 6}, "seed: 5 there, 6 here"),
+    ("accumulate", {"accumulate": 2}, "accumulate: 1 there, 2 here"),
     ("weight_decay", {"weight_decay": 0.5}, "weight decay"),
     ("warmup_ratio", {"warmup_ratio": 0.5}, "warmup ratio"),
     ("clip_norm", {"clip_norm": 2.0}, "clip norm"),
-    ("settings", {"order": "gluonnlp"}, "order: 'gluon' then, 'gluonnlp' now"),
+    ("settings", {"order": "gluonnlp"}, "order: 'gluon' there, 'gluonnlp' here"),
 ]
 
 
