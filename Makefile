@@ -1,8 +1,11 @@
 # Works with GNU make 3.81 (macOS). Another Python: make demo PYTHON=python3.11
-.PHONY: help venv demo test lab lint notebooks bench lock clean
+PIP = .venv/bin/python -m pip --quiet --disable-pip-version-check
+
+.PHONY: help venv gpu demo test lab lint notebooks bench lock clean
 
 help:
 	@echo 'make demo       set up, fetch weights, fine-tune on the shipped reviews, predict'
+	@echo 'make gpu        set up, put MXNet for NVIDIA GPUs into .venv (several GB; not tried on a GPU)'
 	@echo 'make lab        set up, open the notebooks in JupyterLab'
 	@echo 'make test       set up, run every test'
 	@echo 'make lint       set up, check style and format'
@@ -13,6 +16,13 @@ help:
 
 venv:
 	@PYTHON='$(PYTHON)' sh .ci/setup-venv
+
+# The first call downloads before anything is removed; what mxnet and mxnet-cu117 share, the second takes away.
+gpu: venv
+	$(PIP) install --no-deps --require-hashes -r requirements-gpu.lock
+	$(PIP) uninstall --yes mxnet mxnet-cu117
+	$(PIP) install --no-deps --require-hashes -r requirements-gpu.lock
+	.venv/bin/bert-tutorial doctor
 
 demo: venv
 	.venv/bin/bert-tutorial doctor

@@ -3,7 +3,13 @@ from pathlib import Path
 from setuptools import setup
 
 here = Path(__file__).parent
-lock = here / "requirements.lock"
+
+
+def versions(lock):
+    """A lock's requirements without the hashes: pip refuses "-e ." in one call with hashes."""
+    lock = here / lock
+    return [line.rstrip(" \\") for line in lock.read_text().splitlines() if line[:1].isalnum()] if lock.exists() else []
+
 
 setup(
     name="bert_tutorial",
@@ -36,11 +42,10 @@ setup(
     ],
     extras_require={
         "dev": ["hypothesis>=6.100", "nbclient>=0.10", "packaging>=24", "pytest>=8", "pyyaml>=6", "ruff>=0.9"],
-        # The versions of requirements.lock without the hashes: pip refuses "-e ." in one call with hashes,
-        # and one call is all that conda makes (environment.yml).
-        "lock": [line.rstrip(" \\") for line in lock.read_text().splitlines() if line[:1].isalnum()]
-        if lock.exists()
-        else [],
+        # conda makes one call of pip for all (environment.yml)
+        "lock": versions("requirements.lock"),
+        # mxnet-cu117 takes the place of mxnet, which pip cannot express: README.md, "On a GPU"
+        "gpu": versions("requirements-gpu.lock"),
     },
     entry_points={"console_scripts": ["bert-tutorial = bert_tutorial.cli:main"]},
 )

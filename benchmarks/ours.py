@@ -37,8 +37,8 @@ def describe(channel):
         instruction_sets=[name for name in INSTRUCTION_SETS if name in flags],
         threads=runtime.settings.threads,
         kernels=runtime.settings.blas_kernels,
-        versions={"Python": platform.python_version()}
-        | {name: version(name) for name in ("mxnet", "gluonnlp", "numpy", "tokenizers")},
+        versions={"Python": platform.python_version(), "mxnet": mx.__version__}
+        | {name: version(name) for name in ("gluonnlp", "numpy", "tokenizers")},
     )
 
 
@@ -150,13 +150,13 @@ class _RequestedSteps:
 def _load(folder, batch_size, length):
     bert, vocabulary = bt.load_pretrained(folder)
     net = bt.BERTClassifier(bert, NUM_CLASSES)
-    net.classifier.initialize()
+    net.classifier.initialize(ctx=mx.cpu())
     head = make_head(read_config(folder)["hidden_size"])
-    net.classifier.weight.set_data(nd.array(head))
+    net.classifier.weight.set_data(nd.array(head, mx.cpu()))
     net.hybridize(static_alloc=True)
     words, valid_length, labels = make_batch(len(vocabulary), batch_size, length)
     arrays = (words, valid_length.astype("float32"), np.zeros_like(words), labels.astype("float32"))
-    return net, tuple(nd.array(array, dtype=array.dtype) for array in arrays)
+    return net, tuple(nd.array(array, mx.cpu(), array.dtype) for array in arrays)
 
 
 def limit(channel, folder, batch_size, length, training):
@@ -216,7 +216,7 @@ def first_prediction(channel, folder):
     """Load weights and classify one sentence."""
     bert, vocabulary = bt.load_pretrained(folder)
     net = bt.BERTClassifier(bert, NUM_CLASSES)
-    net.classifier.initialize()
+    net.classifier.initialize(ctx=mx.cpu())
     label = bt.predict_sentiment(net, mx.cpu(), vocabulary, bt.FastTokenizer(vocabulary), SENTENCE)
     channel.reply(label=label)
 

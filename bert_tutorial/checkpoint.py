@@ -78,7 +78,9 @@ def save_checkpoint(path, arrays, state):
     path = Path(path)
     encoded = np.frombuffer(json.dumps(state).encode(), dtype=np.uint8)
     with atomic_path(path) as temporary:
-        mx.nd.save(str(temporary), {**arrays, STATE: mx.nd.array(encoded, dtype=np.uint8)})
+        arrays = {**arrays, STATE: mx.nd.array(encoded, mx.cpu(), np.uint8)}
+        # a file of a GPU's arrays could only be read where there is a GPU of that number
+        mx.nd.save(str(temporary), {name: array.as_in_context(mx.cpu()) for name, array in arrays.items()})
         digest = _digest(temporary, temporary.stat().st_size)
         with temporary.open("ab") as file:
             file.write(digest)

@@ -40,7 +40,7 @@ from .text import FastTokenizer, is_uncased, learn_vocabulary
 from .training import TrainingDivergedError
 from .workers import join_workers
 
-VERSIONED = ("mxnet", "gluonnlp", "d2l", "numpy", "tokenizers")
+VERSIONED = ("gluonnlp", "d2l", "numpy", "tokenizers")
 CHECKPOINT = "checkpoint.params"
 MINIMUM_FOR_VALIDATION = 1000  # reviews; a tenth of fewer cannot tell one epoch from another
 
@@ -384,7 +384,8 @@ def _write_metrics(output, score, history, ctx, workers):
         "seed": click.get_current_context().params["seed"],
         "device": str(ctx),
         "workers": workers.size,
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in VERSIONED},
+        "versions": {"python": platform.python_version(), "mxnet": mx.__version__}
+        | {name: version(name) for name in VERSIONED},
         "settings": _settings(),
         "history": history,
     }

@@ -4,15 +4,25 @@ import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
 
+import mxnet as mx
+
 from . import operators
 from .datasets import imdb_is_fetched
 from .fetching import cache_dir
 from .pretrained import is_fetched
-from .runtime import choose_device, cpu_flags, list_gpus, mxnet_has_cuda, settings
+from .runtime import (
+    INSTALL_GPU_BUILD,
+    OLDEST_DRIVER,
+    choose_device,
+    cpu_flags,
+    driver_cuda_version,
+    list_gpus,
+    mxnet_has_cuda,
+    settings,
+)
 
 PACKAGES = (
     "bert_tutorial",
-    "mxnet",
     "gluonnlp",
     "d2l",
     "numpy",
@@ -33,7 +43,7 @@ def doctor():
 
 def _findings():
     yield f"Python {platform.python_version()} on {platform.platform()}", [sys.executable]
-    yield "Packages", [f"{name} {_version(name)}" for name in PACKAGES]
+    yield "Packages", [f"mxnet {mx.__version__}", *(f"{name} {_version(name)}" for name in PACKAGES)]
     flags = cpu_flags()
     found = [name for name in INSTRUCTION_SETS if name in flags]
     yield (
@@ -63,10 +73,26 @@ def _findings():
 
 
 def _gpu_lines():
-    for gpu in list_gpus():
+    gpus = list_gpus()
+    for gpu in gpus:
         capability = ".".join(map(str, gpu.compute_capability))
-        verdict = "has kernels" if gpu.supported else "has no kernels: use the CPU, or a GPU of 5.0 to 8.9"
-        yield f"GPU {gpu.index}, {gpu.name}, compute capability {capability}: MXNet 1.9.1 {verdict}"
+        yield f"GPU {gpu.index}, {gpu.name}, compute capability {capability}: {_verdict(gpu)}"
+    if gpus and (cuda := driver_cuda_version()) < (11, 0):
+        yield f"the driver serves CUDA {cuda[0]}.{cuda[1]}, MXNet needs 11: install driver {OLDEST_DRIVER} or newer"
+
+
+def _verdict(gpu):
+    if not gpu.supported:
+        return (
+            "MXNet 1.9.1 has no kernels for it: use the CPU, or a GPU of 5.0 to 8.9 (GTX 900 to RTX 40, T4, V100, "
+            "A100, L4)"
+        )
+    if mxnet_has_cuda():
+        return "MXNet 1.9.1 has kernels for it"
+    return (
+        "MXNet 1.9.1 has kernels for it, but the CPU build is installed; run: make gpu (without make: "
+        f"pip install -e '.[gpu]' && {INSTALL_GPU_BUILD})"
+    )
 
 
 def _reachable(fetched):

@@ -11,7 +11,7 @@ import gluonnlp as nlp
 from mxnet import autograd, cpu, gluon, nd
 from tqdm.auto import tqdm
 
-from .runtime import raise_kept_interrupt
+from .runtime import list_devices, raise_kept_interrupt
 from .training import Recipe, Training, devices_of, place
 from .workers import ALONE
 
@@ -140,7 +140,7 @@ def _finish_initialization(net, train_data, devices):
     """Show the network one batch if it has layers that still wait to see their input's size."""
     if any(parameter._deferred_init for parameter in net.collect_params().values()):
         words, valid_length, segments, _ = next(iter(train_data))
-        _logits(net, devices[0], words, segments, valid_length)
+        net(*(array.as_in_context(devices[0]) for array in (words, segments, valid_length)))
 
 
 def _groups(train_data, accumulate):
@@ -248,7 +248,8 @@ def predict_sentiment(net, ctx, vocabulary, tokenizer, sentence, max_length=512)
     ----------
     net : mxnet.gluon.Block
         A classifier whose class 1 is positive.
-    ctx : mxnet.Context
+    ctx : mxnet.Context or list of mxnet.Context
+        Where the network is; of several devices the first is used.
     vocabulary : gluonnlp.vocab.BERTVocab
     tokenizer : FastTokenizer or gluonnlp.data.BERTTokenizer
     sentence : str
@@ -262,20 +263,18 @@ def predict_sentiment(net, ctx, vocabulary, tokenizer, sentence, max_length=512)
     Raises
     ------
     ValueError
-        The sentence is empty.
+        The sentence is empty, or there is no device or one twice.
     """
     if not sentence.strip():
         raise ValueError("the sentence is empty")
+    device, *_ = list_devices(ctx)
     transform = nlp.data.BERTSentenceTransform(tokenizer, max_length, vocab=vocabulary, pad=False, pair=False)
     words, valid_length, segments = transform([sentence])
     batch = (
-        nd.array(array.reshape(shape)) for array, shape in ((words, (1, -1)), (segments, (1, -1)), (valid_length, 1))
+        nd.array(array.reshape(shape), device)
+        for array, shape in ((words, (1, -1)), (segments, (1, -1)), (valid_length, 1))
     )
-    return LABELS[int(_logits(net, ctx, *batch).argmax(axis=1).asscalar())]
-
-
-def _logits(net, ctx, words, segments, valid_length):
-    return net(words.as_in_context(ctx), segments.as_in_context(ctx), valid_length.as_in_context(ctx))
+    return LABELS[int(net(*batch).argmax(axis=1).asscalar())]
 
 
 def _describe(row):

@@ -26,6 +26,7 @@ from .checkpoint import atomic_path, write_text
 from .encoder import NUM_SEGMENTS, BERTModel
 from .fetching import CONNECT_TIMEOUT, cache_dir, check_hash, download, fetch, shipped_file
 from .heads import MLMDecoder, NSClassifier
+from .runtime import list_devices
 from .text import load_vocabulary, save_vocabulary
 
 FILES = ("config.json", "vocab.txt", "model.safetensors")
@@ -128,8 +129,9 @@ def load_pretrained(name_or_path, ctx=None, backend="bert_tutorial"):
     FileNotFoundError
         The folder or one of its files does not exist.
     ValueError
-        Not a BERT, or tensors unknown, missing or of a wrong shape; the message names them.
+        Not a BERT, or tensors unknown, missing or of a wrong shape; the message names them. No device, or one twice.
     """
+    devices = list_devices(mx.cpu() if ctx is None else ctx)
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}; got {backend!r}")
     folder = pretrained_folder(name_or_path)
@@ -143,7 +145,7 @@ def load_pretrained(name_or_path, ctx=None, backend="bert_tutorial"):
     if backend == "gluonnlp":
         bert = _build_gluonnlp(settings)
         parameters = _parameters(bert, _encoder_names(settings["num_layers"], GLUONNLP))
-    _fill(parameters, tensors, ctx)
+    _fill(parameters, tensors, devices)
     return bert, vocabulary
 
 
@@ -157,6 +159,7 @@ def load_pretrained_heads(name_or_path, bert, ctx=None):
     bert : BERTModel
         Ours, from `load_pretrained` with the same name; the heads share its word embedding and its pooler.
     ctx : mxnet.Context or list of mxnet.Context, optional
+        Devices of the parameters; the CPU if not given.
 
     Returns
     -------
@@ -168,18 +171,19 @@ def load_pretrained_heads(name_or_path, bert, ctx=None):
     ------
     ValueError
         The checkpoint has no such heads (`minilm-l6` has none), they do not fit, or the decoder has weights of its
-        own instead of the word embedding.
+        own instead of the word embedding. No device, or one twice.
     """
+    devices = list_devices(mx.cpu() if ctx is None else ctx)
     vocab_size, units = bert.encoder.word_embed.weight.shape
     ns_classifier = NSClassifier(units, pooler=bert.pooler)
     mlm_decoder = MLMDecoder(vocab_size, units, word_embed=bert.encoder.word_embed)
     folder = pretrained_folder(name_or_path)
-    if not fill_heads(folder, ns_classifier, mlm_decoder, ctx):
+    if not fill_heads(folder, ns_classifier, mlm_decoder, devices):
         raise ValueError(f"{folder} was published without pre-training heads; bert-base has them")
     return ns_classifier, mlm_decoder
 
 
-def fill_heads(folder, ns_classifier, mlm_decoder, ctx):
+def fill_heads(folder, ns_classifier, mlm_decoder, devices):
     """Give two heads, which share BERT's pooler and word embedding, their published values.
 
     Returns
@@ -200,7 +204,7 @@ def fill_heads(folder, ns_classifier, mlm_decoder, ctx):
             heads[name] = two_way[:1] - two_way[1:]
     parameters = head_parameters(ns_classifier, mlm_decoder)
     _check_fit(parameters, heads, folder)
-    _fill(parameters, heads, ctx)
+    _fill(parameters, heads, devices)
     return True
 
 
@@ -462,11 +466,11 @@ def _check_fit(parameters, tensors, source):
             raise ValueError(f"{source}: {name} has the shape {found}; config.json asks for {expected}")
 
 
-def _fill(parameters, tensors, ctx):
+def _fill(parameters, tensors, devices):
     for name, parameter in parameters.items():
         parameter.grad_req = "null"
         array = mx.nd.from_numpy(np.ascontiguousarray(tensors.pop(name)))
-        parameter._load_init(array, ctx or mx.cpu())  # what load_parameters calls for each array it reads
+        parameter._load_init(array, devices)  # what load_parameters calls for each array it reads
         attach_gradient(parameter)
 
 

@@ -19,7 +19,7 @@ from .encoder import leave_shared_memory
 from .examples import Batch, make_pairs, split_batch
 from .heads import MLMDecoder, NSClassifier, check_masked_positions
 from .pretrained import fill_heads, head_parameters, load_pretrained, pretrained_folder
-from .runtime import raise_kept_interrupt
+from .runtime import list_devices, raise_kept_interrupt
 from .text import FastTokenizer, is_uncased
 from .training import Recipe, Training, devices_of
 from .workers import ALONE
@@ -90,13 +90,14 @@ def load_for_pretraining(name_or_path, ctx=None):
     FetchError, FileNotFoundError, ValueError
         As for `load_pretrained`; ValueError also for heads that do not fit, or only one of the two.
     """
+    devices = list_devices(cpu() if ctx is None else ctx)
     folder = pretrained_folder(name_or_path)
-    bert, vocabulary = load_pretrained(folder, ctx)
+    bert, vocabulary = load_pretrained(folder, devices)
     net = BERTForPreTraining(bert)
     heads = net.ns_classifier, net.mlm_decoder
-    if not fill_heads(folder, *heads, ctx):
+    if not fill_heads(folder, *heads, devices):
         for parameter in head_parameters(*heads).values():
-            parameter.initialize(ctx=ctx or cpu())
+            parameter.initialize(ctx=devices)
     return net, vocabulary
 
 
@@ -170,12 +171,18 @@ def initialize_for_pretraining(net, frequencies, ctx=None):
     frequencies : np.ndarray
         From `word_frequencies`, (V,).
     ctx : mxnet.Context or list of mxnet.Context, optional
+        Devices of the parameters; the CPU if not given.
+
+    Raises
+    ------
+    ValueError
+        No device, or one twice.
     """
     units = net.bert.encoder.word_embed.weight.shape[1]
-    net.initialize(ctx=ctx)
+    net.initialize(ctx=list_devices(cpu() if ctx is None else ctx))
     for name, parameter in net._collect_params_with_prefix().items():
         if name.endswith("weight"):
-            parameter.set_data(nd.random.normal(0, units**-0.5, shape=parameter.shape))
+            parameter.set_data(nd.random.normal(0, units**-0.5, shape=parameter.shape, ctx=cpu()))
     start_decoder(net, frequencies)
 
 
@@ -183,7 +190,7 @@ def start_decoder(net, frequencies):
     """Let a decoder that was never trained, so that its biases are 0, start from the word pieces' frequencies (V,)."""
     bias = net.mlm_decoder.decoder[3].bias
     if not bias.list_data()[0].asnumpy().any():
-        bias.set_data(nd.array(np.log(frequencies)))
+        bias.set_data(nd.array(np.log(frequencies), cpu()))
 
 
 def pretrain_loop(
@@ -394,7 +401,8 @@ def fill_mask(text, net=None, vocabulary=None, count=5):
     text : str
         With one "[MASK]".
     net : BERTForPreTraining, optional
-        From `load_for_pretraining`; the small one that ships with the course if not given.
+        From `load_for_pretraining`; the small one that ships with the course, on the CPU, if not given. The first of
+        its devices computes.
     vocabulary : gluonnlp.vocab.BERTVocab, optional
         The network's.
     count : int, default 5
@@ -417,9 +425,10 @@ def fill_mask(text, net=None, vocabulary=None, count=5):
         net, vocabulary = load_for_pretraining("small")
     tokenizer = FastTokenizer(vocabulary, lower=is_uncased(vocabulary))
     tokens = [vocabulary.cls_token, *tokenizer(before), vocabulary.mask_token, *tokenizer(*after), vocabulary.sep_token]
-    words = nd.array([vocabulary[tokens]])  # (1, L)
-    position = nd.array([[0], [tokens.index(vocabulary.mask_token)]])  # (2, 1)
-    logits, _ = net(words, nd.zeros_like(words), nd.array([len(tokens)]), position)
+    ctx = net.bert.encoder.word_embed.weight.list_ctx()[0]
+    words = nd.array([vocabulary[tokens]], ctx)  # (1, L)
+    position = nd.array([[0], [tokens.index(vocabulary.mask_token)]], ctx)  # (2, 1)
+    logits, _ = net(words, nd.zeros_like(words), nd.array([len(tokens)], ctx), position)
     probabilities = logits.softmax()[0].asnumpy()
     best = probabilities.argsort()[::-1][:count]
     return [(vocabulary.idx_to_token[i], float(probabilities[i])) for i in best]

@@ -50,17 +50,17 @@ class QuantizedDense(HybridBlock):
 
     def __init__(self, dense, **kwargs):
         super().__init__(**kwargs)
-        weight = dense.weight.data()  # (units, in_units)
+        weight, bias = dense.weight.list_data()[0], dense.bias.list_data()[0]  # (units, in_units), (units,)
         scales = nd.maximum(weight.abs().max(axis=1), 1e-30) / LARGEST  # (units,)
         quantized = (weight / scales.expand_dims(axis=1)).round().astype("int8")
         with self.name_scope():
             self.weight = self.params.get_constant("weight", quantized)
             self.scales = self.params.get_constant("scales", scales)
-            self.bias = self.params.get_constant("bias", dense.bias.data())
+            self.bias = self.params.get_constant("bias", bias)
             # oneDNN's operator wants to know what +-127 stands for; we multiply with the scales ourselves
-            self.largest = self.params.get_constant("largest", nd.array([LARGEST]))
+            self.largest = self.params.get_constant("largest", nd.array([LARGEST], weight.context))
         self.units = dense.weight.shape[0]
-        self.initialize()
+        self.initialize(ctx=dense.weight.list_ctx())
 
     def hybrid_forward(self, F, X, weight, scales, bias, largest):
         Q, row_scales = F.bert_quantize_rows(X)
@@ -77,7 +77,7 @@ def quantize(net):
     Parameters
     ----------
     net : BERTClassifier
-        Fine-tuned, with our BERTModel inside, on the CPU.
+        Fine-tuned, with our BERTModel inside, on the CPU or on several CPU devices.
 
     Raises
     ------

@@ -22,7 +22,7 @@ from .finetuning import evaluate, train_loop
 from .heads import BERTClassifier
 from .pretrained import load_pretrained, model_settings, pretrained_folder, read_config
 from .pretraining import BERTForPreTraining, initialize_for_pretraining
-from .runtime import seed_everything
+from .runtime import list_devices, seed_everything
 from .text import FastTokenizer, is_uncased
 
 STARTS = ("pre-trained", "random")
@@ -113,7 +113,7 @@ def draw_labels(task, count, seed):
     return _draw(task, task.train, count, seed)
 
 
-def compare(task, name_or_path="small", label_counts=(16, 64, 256), seeds=5, lrs=(3e-4, 1e-3), num_steps=150):
+def compare(task, name_or_path="small", label_counts=(16, 64, 256), seeds=5, lrs=(3e-4, 1e-3), num_steps=150, ctx=None):
     """Fine-tune a pre-trained BERT and the same BERT untrained on the same few labels.
 
     Parameters
@@ -128,15 +128,17 @@ def compare(task, name_or_path="small", label_counts=(16, 64, 256), seeds=5, lrs
         Learning rates, all tried for both: one that suits a pre-trained BERT need not suit a random one.
     num_steps : int, default 150
         Of each fine-tuning.
+    ctx : mxnet.Context or list of mxnet.Context, optional
+        As for `train_loop`; the CPU if not given.
 
     Returns
     -------
     list of Result
     """
+    devices = list_devices(mx.cpu() if ctx is None else ctx)
     settings = model_settings(read_config(pretrained_folder(name_or_path)))
     _, vocabulary = load_pretrained(name_or_path)
     tokenizer = FastTokenizer(vocabulary, lower=is_uncased(vocabulary))
-    ctx = mx.cpu()
 
     def loader(texts, shuffle):
         encoded = encode_dataset(texts, tokenizer, settings["max_length"], cached=False)
@@ -150,12 +152,16 @@ def compare(task, name_or_path="small", label_counts=(16, 64, 256), seeds=5, lrs
             for start in STARTS:
                 for lr in lrs:
                     seed_everything(seed)
-                    bert = load_pretrained(name_or_path)[0] if start == "pre-trained" else _untrained(settings)
+                    bert = (
+                        load_pretrained(name_or_path, devices)[0]
+                        if start == "pre-trained"
+                        else _untrained(settings, devices)
+                    )
                     net = BERTClassifier(bert, len(task.classes))
-                    net.classifier.initialize()
+                    net.classifier.initialize(ctx=devices)
                     net.hybridize(static_alloc=True)
-                    train_loop(net, train, None, 1, lr, ctx, gluon.loss.SoftmaxCELoss(), seed=seed)
-                    score = evaluate(net, test, ctx)
+                    train_loop(net, train, None, 1, lr, devices, gluon.loss.SoftmaxCELoss(), seed=seed)
+                    score = evaluate(net, test, devices)
                     results.append(Result(start, num_labels, seed, lr, score.accuracy))
     return results
 
@@ -212,9 +218,9 @@ class _Repeated:
                     break
 
 
-def _untrained(settings):
+def _untrained(settings, devices):
     """The network as it was before its pre-training."""
     bert = BERTModel(**settings)
     vocab_size = settings["vocab_size"]
-    initialize_for_pretraining(BERTForPreTraining(bert), np.full(vocab_size, 1 / vocab_size))
+    initialize_for_pretraining(BERTForPreTraining(bert), np.full(vocab_size, 1 / vocab_size), devices)
     return bert

@@ -9,7 +9,10 @@ from bert_tutorial import (
     BERTModel,
     SentimentClassifier,
     evaluate,
+    load_for_pretraining,
     load_pretrained,
+    load_pretrained_heads,
+    predict_sentiment,
     pretrain_loop,
     seed_everything,
     train_loop,
@@ -19,6 +22,7 @@ from bert_tutorial.examples import Batch, Examples, split_batch, tokenize_corpus
 from bert_tutorial.pretraining import evaluate_pretraining, initialize_for_pretraining, word_frequencies
 from bert_tutorial.text import FastTokenizer, learn_vocabulary
 from bert_tutorial.training import TrainingDivergedError
+from bert_tutorial.transfer import compare
 
 import mxnet as mx
 import numpy as np
@@ -295,9 +299,17 @@ def test_no_devices(ctx, tiny_checkpoint):
         lambda: evaluate(build(ONE), reviews(SIZES), ctx),
         lambda: pretrain(net, ctx),
         lambda: evaluate_pretraining(net, make_examples(3, 1), ctx, frequencies),
+        lambda: predict_sentiment(build(ONE), ctx, VOCABULARY, TOKENIZER, "the cat"),
     ]
     if ctx is not None:  # the CPU, there
-        calls.append(lambda: SentimentClassifier.from_pretrained(tiny_checkpoint, 16, ctx))
+        calls += [
+            lambda: SentimentClassifier.from_pretrained(tiny_checkpoint, 16, ctx),
+            lambda: load_pretrained(tiny_checkpoint, ctx),
+            lambda: load_pretrained_heads("small", load_pretrained("small")[0], ctx),
+            lambda: load_for_pretraining(tiny_checkpoint, ctx),
+            lambda: initialize_for_pretraining(net, frequencies, ctx),
+            lambda: compare(None, tiny_checkpoint, ctx=ctx),
+        ]
     for call in calls:
         with pytest.raises(ValueError, match="ctx must be"):
             call()

@@ -1,5 +1,6 @@
 """What is settled before MXNet loads. Each case needs a fresh interpreter."""
 
+import importlib
 import json
 import os
 import random
@@ -84,6 +85,8 @@ def test_numpy_2_is_refused_with_the_remedy(monkeypatch):
         runtime.prepare()
 
 
+doctor = importlib.import_module("bert_tutorial.doctor")  # the package exports the function of this name
+
 T4, A100, ADA, H100, OLD = (
     GPU(i, name, capability)
     for i, (name, capability) in enumerate(
@@ -112,14 +115,142 @@ def test_device_choice(monkeypatch, gpus, cuda, device, reason):
     assert reason in why
 
 
-def test_gpus_are_read_from_the_driver(monkeypatch, tmp_path):
-    tool = tmp_path / "nvidia-smi"
-    tool.write_text("#!/bin/sh\necho '0, Tesla T4, 7.5'\necho '1, NVIDIA H100 80GB HBM3, 9.0'\n")
-    tool.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+# The functions that are asked, as cuda.h declares them. A device's handle need not be its index.
+DRIVER = """
+#include <stdio.h>
+static const char *const names[] = {"Tesla T4", "NVIDIA H100 80GB HBM3"};
+static const int capabilities[][2] = {{7, 5}, {9, 0}};
+int cuInit(unsigned flags) { return flags ? 1 : INIT; }
+int cuDriverGetVersion(int *version) { *version = 11020; return 0; }
+int cuDeviceGetCount(int *count) { *count = 2; return 0; }
+int cuDeviceGet(int *device, int ordinal) { *device = 40 + ordinal; return 0; }
+int cuDeviceGetName(char *name, int length, int device) { snprintf(name, length, "%s", names[device - 40]); return 0; }
+int cuDeviceGetAttribute(int *value, int attribute, int device) {
+    if (attribute != 75 && attribute != 76) return 1;
+    *value = capabilities[device - 40][attribute - 75];
+    return 0;
+}
+"""
+
+
+@pytest.fixture
+def driver(monkeypatch, tmp_path):
+    """Make this machine's NVIDIA driver one whose cuInit answers what it is called with."""
+
+    def install_driver(init):
+        library = tmp_path / f"libcuda-{init}.so"
+        command = ["cc", "-shared", "-fPIC", f"-DINIT={init}", "-x", "c", "-", "-o", library]
+        subprocess.run(command, input=DRIVER, text=True, check=True)
+        monkeypatch.setattr(runtime.ctypes, "CDLL", lambda name: load({"libcuda.so.1": str(library)}[name]))
+
+    load = runtime.ctypes.CDLL
+    return install_driver
+
+
+def test_gpus_are_read_from_the_driver(driver):
+    driver(init=0)
     assert runtime.list_gpus() == [GPU(0, "Tesla T4", (7, 5)), GPU(1, "NVIDIA H100 80GB HBM3", (9, 0))]
-    tool.write_text("#!/bin/sh\nexit 9\n")
+    assert runtime.driver_cuda_version() == (11, 2)
+
+
+def test_a_driver_without_a_gpu(driver):
+    driver(init=100)  # CUDA_ERROR_NO_DEVICE
     assert runtime.list_gpus() == []
+    assert runtime.driver_cuda_version() is None
+
+
+def test_no_driver(monkeypatch):
+    def load(name):
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr(runtime.ctypes, "CDLL", load)
+    assert runtime.list_gpus() == []
+    assert runtime.driver_cuda_version() is None
+
+
+def install(folder, *packages):
+    """What pip leaves of a package in `folder`, as far as its name and version go."""
+    for package in packages:
+        info = folder / f"{package.replace('-', '_')}-1.9.1.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.9.1\n")
+
+
+@pytest.fixture
+def loaded(monkeypatch, tmp_path):
+    """An empty place to install to; the names of the libraries loaded, of which only those in the place exist."""
+    loaded = []
+
+    def load(path, mode=0):
+        if not (os.path.exists(path) or (path == "libcuda.so.1" and driver.exists())):
+            raise OSError(f"{path}: cannot open shared object file")
+        loaded.append(os.path.basename(path))
+
+    driver = tmp_path / "driver"
+    driver.touch()
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "mxnet")
+    monkeypatch.setattr(runtime.ctypes, "CDLL", load)
+    monkeypatch.setenv("MXNET_USE_FUSION", "")  # so that it is put back
+    monkeypatch.delenv("MXNET_USE_FUSION")
+    for place in runtime.CUDA_LIBRARIES:
+        path = tmp_path / "nvidia" / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return loaded
+
+
+def test_cuda_libraries_are_loaded_after_those_they_need(loaded, tmp_path):
+    install(tmp_path, "mxnet-cu117")
+    runtime.load_cuda_libraries()
+    assert loaded[0] == "libcuda.so.1"
+    assert sorted(loaded[1:]) == sorted(os.path.basename(place) for place in runtime.CUDA_LIBRARIES)
+    for library in ("libcudnn.so.8", "libcusolver.so.11"):
+        assert loaded.index("libcublasLt.so.11") < loaded.index("libcublas.so.11") < loaded.index(library)
+
+
+def test_cpu_build_loads_no_cuda_library(loaded, tmp_path):
+    install(tmp_path, "mxnet")
+    runtime.load_cuda_libraries()
+    assert loaded == []
+
+
+@pytest.mark.parametrize("place", runtime.CUDA_LIBRARIES)
+def test_missing_cuda_library_names_its_package(loaded, tmp_path, place):
+    install(tmp_path, "mxnet-cu117")
+    (tmp_path / "nvidia" / place).unlink()
+    with pytest.raises(ImportError, match=runtime.CUDA_LIBRARIES[place]):
+        runtime.load_cuda_libraries()
+
+
+def test_missing_driver_shows_the_way_to_the_cpu_build(loaded, tmp_path):
+    install(tmp_path, "mxnet-cu117")
+    (tmp_path / "driver").unlink()
+    with pytest.raises(ImportError, match=r"libcuda\.so\.1.*pip install mxnet==1\.9\.1"):
+        runtime.load_cuda_libraries()
+    assert loaded == []
+
+
+def test_both_builds_are_refused(loaded, tmp_path):
+    install(tmp_path, "mxnet", "mxnet-cu117")
+    with pytest.raises(ImportError, match="pip uninstall"):
+        runtime.load_cuda_libraries()
+
+
+@pytest.mark.parametrize(
+    ("gpu", "cuda", "advice"), [(H100, True, "use the CPU"), (T4, False, "make gpu"), (ADA, True, "has kernels")]
+)
+def test_doctor_has_a_verdict_for_each_gpu(monkeypatch, capsys, gpu, cuda, advice):
+    for module in (runtime, doctor):
+        monkeypatch.setattr(module, "list_gpus", lambda: [gpu])
+        monkeypatch.setattr(module, "mxnet_has_cuda", lambda: cuda)
+    monkeypatch.setattr(doctor, "driver_cuda_version", lambda: (10, 1))
+    doctor.doctor()
+    printed = capsys.readouterr().out
+    (line,) = [line for line in printed.splitlines() if line.startswith(f"  GPU {gpu.index}, {gpu.name}")]
+    assert advice in line
+    (line,) = [line for line in printed.splitlines() if "CUDA 10.1" in line]
+    assert runtime.OLDEST_DRIVER in line
 
 
 @pytest.mark.gpu

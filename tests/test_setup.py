@@ -8,6 +8,8 @@ import sys
 import zipfile
 from pathlib import Path
 
+from bert_tutorial.runtime import CUDA_LIBRARIES, GPU_BUILD
+
 import pytest
 import setuptools
 import yaml
@@ -27,9 +29,9 @@ def setup(monkeypatch):
     return passed
 
 
-def read_lock():
-    """The entries of requirements.lock: pairs of a requirement and the list of its hashes."""
-    text = (ROOT / "requirements.lock").read_text().replace("\\\n", "")
+def read_lock(name="requirements.lock"):
+    """The entries of a lock: pairs of a requirement and the list of its hashes."""
+    text = (ROOT / name).read_text().replace("\\\n", "")
     lines = [line for line in text.splitlines() if line and not line.lstrip().startswith("#")]
     entries = [re.split(r"\s+--hash=", line) for line in lines]
     return [(Requirement(requirement), hashes) for requirement, *hashes in entries]
@@ -55,8 +57,9 @@ def test_lock_pins_every_requirement_of_setup(setup, python, system, machine):
         assert wanted.specifier.contains(pin.version), f"{wanted} is not met by {pin}"
 
 
-def test_every_lock_entry_has_hashes():
-    for requirement, hashes in read_lock():
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-gpu.lock"])
+def test_every_lock_entry_has_hashes(name):
+    for requirement, hashes in read_lock(name):
         assert hashes, requirement
         assert all(re.fullmatch("sha256:[0-9a-f]{64}", value) for value in hashes), requirement
 
@@ -71,6 +74,14 @@ def test_environment_uses_the_lock_and_a_python_that_fits(setup):
     assert [Requirement(line) for line in setup["extras_require"]["lock"]] == [entry for entry, _ in read_lock()]
     (python,) = [entry.removeprefix("python=") for entry in conda if entry.startswith("python=")]
     assert SpecifierSet(setup["python_requires"]).contains(python)
+
+
+def test_gpu_environment_brings_the_gpu_build_and_every_library_it_loads(setup):
+    *_, pip = yaml.safe_load((ROOT / "environment-gpu.yml").read_text())["dependencies"]
+    assert pip["pip"] == ["-e .[lock,gpu]"]
+    gpu = set(setup["extras_require"]["gpu"])
+    assert gpu == {str(requirement) for requirement, _ in read_lock("requirements-gpu.lock")}
+    assert gpu == {f"{GPU_BUILD}==1.9.1", *CUDA_LIBRARIES.values()}
 
 
 def run(*command, **options):
