@@ -50,7 +50,7 @@ lint: venv
 	.venv/bin/ruff format --check .
 
 notebooks: venv
-	.venv/bin/python .ci/execute_notebooks.py notebooks/*.ipynb
+	.venv/bin/python .ci/execute_notebooks.py notebooks/*.ipynb $(wildcard notebooks/solutions/*.ipynb)
 
 bench: venv
 	.venv/bin/python -m benchmarks.bench $(BENCH)

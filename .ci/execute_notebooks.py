@@ -1,5 +1,6 @@
-"""Run the notebooks named on the command line from top to bottom and keep their output."""
+"""Run the notebooks named on the command line from top to bottom and keep their output, and their text beside them."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +12,8 @@ WIDGET = "application/vnd.jupyter.widget-view+json"  # progress bars: nothing to
 for name in sys.argv[1:]:
     print(name, flush=True)
     path = Path(name)
+    # of the pair, notebook and text/*.md, the one that was changed last counts
+    subprocess.run([sys.executable, "-m", "jupytext", "--quiet", "--sync", name], check=True)
     notebook = nbformat.read(path, as_version=4)
     resources = {"metadata": {"path": str(path.parent)}}
     NotebookClient(notebook, timeout=900, resources=resources, store_widget_state=False).execute()
@@ -19,3 +22,4 @@ for name in sys.argv[1:]:
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
     nbformat.write(notebook, path)
+    subprocess.run([sys.executable, "-m", "jupytext", "--quiet", "--sync", name], check=True)
