@@ -4,20 +4,25 @@ A batch is (words, valid_length, segments, labels): ids (B, L), (B,), (B, L), (B
 review of the batch, rounded up so that few different lengths occur: MXNet plans memory anew for each.
 """
 
+import os
+from array import array
 from contextlib import suppress
-from itertools import accumulate
+from itertools import accumulate, islice
+from uuid import uuid4
 
 import gluonnlp as nlp
 import numpy as np
 from gluonnlp.data import batchify
-from mxnet.gluon.data import SimpleDataset
+from mxnet.gluon.data import ArrayDataset
 
 # Gluon's DataLoader collects Python's garbage when it is made, before it forks workers. We have none, and the
 # collection takes as long as the prediction of one text. The loader it replaced does not.
 from mxnet.gluon.data.dataloader import DataLoaderV1
 
-from .checkpoint import atomic_path
+from .checkpoint import DIGEST_SIZE, digest
 from .fetching import cache_dir
+from .records import Records, keep_on_disk
+from .text import BATCH
 
 ROUND_LENGTH_TO = 32
 SEGMENT_PADDING = 0  # the vocabulary's padding id is no segment
@@ -31,48 +36,91 @@ def encode_dataset(dataset, tokenizer, max_length, cached=True):
     Parameters
     ----------
     dataset : sequence of (str, int)
-        Texts and labels.
+        Texts and labels. Read several times: texts that are on disk need not fit into the memory.
     tokenizer : FastTokenizer
     max_length : int
         Longest sequence in word pieces, [CLS] and [SEP] included; longer texts keep their beginning.
     cached : bool, default True
-        Keep the ids of `CACHE_FROM` texts or more on disk, below `cache_dir()`, and read them back the next time.
+        Keep the ids of `CACHE_FROM` texts or more in a file below `cache_dir()`, for the next time too, and read each
+        batch from there: in memory is only where the ids of each text end. A temporary file takes its place if it
+        cannot be written, and the memory if that cannot be written either.
 
     Returns
     -------
-    mxnet.gluon.data.SimpleDataset
+    mxnet.gluon.data.Dataset
         Of (word ids (L,), L, segments (L,), label).
     """
-    texts, labels = zip(*dataset, strict=True)
-    if cached and len(texts) >= CACHE_FROM:
-        encoded = _encode_cached(list(texts), tokenizer, max_length)
+    if cached and len(dataset) >= CACHE_FROM:
+        encoded = _encode_cached(dataset, tokenizer, max_length)
     else:
-        encoded = tokenizer.encode_batch(list(texts), max_length)
-    return SimpleDataset(
-        [(words, len(words), np.zeros_like(words), label) for words, label in zip(encoded, labels, strict=True)]
-    )
+        encoded = tokenizer.encode_batch([text for text, _ in dataset], max_length)
+    return ArrayDataset(encoded, [label for _, label in dataset]).transform(_sample)
 
 
-def _encode_cached(texts, tokenizer, max_length):
-    """`tokenizer.encode_batch(texts, max_length)`, from the disk if it is there."""
-    path = cache_dir() / "tokenised" / f"{tokenizer.fingerprint(texts, max_length)}.npz"
-    with suppress(Exception), np.load(path, allow_pickle=False) as file:  # if damaged in any way, it is made anew
-        if file.zip.testzip() is None:  # every checksum is right
-            return np.split(file["ids"], file["ends"][:-1])
-    encoded = tokenizer.encode_batch(texts, max_length)
+def _sample(words, label):
+    words = np.frombuffer(words, "int32")  # (L,)
+    return words, len(words), np.zeros_like(words), label
+
+
+def _encode_cached(dataset, tokenizer, max_length):
+    """Bytes of the word ids of each text, int32, in a file of the cache.
+
+    Returns
+    -------
+    Records or list of bytes
+    """
+    path = cache_dir() / "tokenised" / f"{tokenizer.fingerprint((text for text, _ in dataset), max_length)}.ids"
+    with suppress(OSError, ValueError):  # missing, or damaged in any way: it is made anew
+        return _read_cached(path, len(dataset))
     with suppress(OSError):  # a full or read-only disk must not stop anyone
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, ids=np.concatenate(encoded), ends=np.cumsum([len(words) for words in encoded]))
-        _remove_oldest(path.parent)
-    return encoded
+        return _write_cached(path, _encode(dataset, tokenizer, max_length))
+    return keep_on_disk(lambda: _encode(dataset, tokenizer, max_length))
+
+
+def _encode(dataset, tokenizer, max_length):
+    texts = (text for text, _ in dataset)
+    while batch := list(islice(texts, BATCH)):
+        for words in tokenizer.encode_batch(batch, max_length):
+            yield words.tobytes()
+
+
+def _write_cached(path, records):
+    """Write records, where they end (as `Records.ends`, int64), and the SHA-256 of all that; read from that file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{uuid4().hex}")  # of this process alone: others may be writing the same
+    try:
+        file = temporary.open("xb+")
+        written = Records.write(file, records)
+        written.ends.tofile(file)
+        file.flush()
+        file.write(digest(temporary, file.tell()))
+        file.flush()
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _remove_oldest(path.parent)
+    return written
+
+
+def _read_cached(path, count):
+    """Open what `_write_cached` wrote of `count` records; ValueError if a bit of it is wrong."""
+    file = path.open("rb")
+    records = Records(file, array("q"))
+    size = file.seek(0, os.SEEK_END) - DIGEST_SIZE
+    file.seek(max(0, size))
+    if file.read() != digest(path, size):
+        raise ValueError(f"{path} is damaged")
+    file.seek(size - (count + 1) * records.ends.itemsize)
+    records.ends.fromfile(file, count + 1)
+    return records
 
 
 def _remove_oldest(folder):
-    files = sorted(folder.glob("*.npz"), key=lambda file: file.stat().st_mtime, reverse=True)
-    for file, size in zip(files, accumulate(file.stat().st_size for file in files), strict=True):
-        if size > CACHE_SIZE:
-            file.unlink()
+    with suppress(OSError):  # another process may be removing them, too
+        files = sorted(folder.iterdir(), key=lambda file: file.stat().st_mtime, reverse=True)
+        for file, size in zip(files, accumulate(file.stat().st_size for file in files), strict=True):
+            if size > CACHE_SIZE:
+                file.unlink()
 
 
 def make_loader(encoded, vocabulary, batch_size, shuffle, max_length=None):
@@ -80,7 +128,7 @@ def make_loader(encoded, vocabulary, batch_size, shuffle, max_length=None):
 
     Parameters
     ----------
-    encoded : SimpleDataset
+    encoded : mxnet.gluon.data.Dataset
         From `encode_dataset`.
     vocabulary : gluonnlp.vocab.BERTVocab
     batch_size : int

@@ -81,9 +81,8 @@ def save_checkpoint(path, arrays, state):
         arrays = {**arrays, STATE: mx.nd.array(encoded, mx.cpu(), np.uint8)}
         # a file of a GPU's arrays could only be read where there is a GPU of that number
         mx.nd.save(str(temporary), {name: array.as_in_context(mx.cpu()) for name, array in arrays.items()})
-        digest = _digest(temporary, temporary.stat().st_size)
         with temporary.open("ab") as file:
-            file.write(digest)
+            file.write(digest(temporary, file.tell()))
             os.fsync(file.fileno())
         if path.exists():  # between this and the next renaming there is only the previous one: `load_checkpoint` knows
             path.replace(previous_path(path))
@@ -141,21 +140,21 @@ def _read(path):
     size = path.stat().st_size - DIGEST_SIZE
     with path.open("rb") as file:
         file.seek(max(0, size))
-        if file.read() != _digest(path, size):
+        if file.read() != digest(path, size):
             raise ValueError("its checksum is wrong")
     arrays = mx.nd.load(str(path))  # reads as many arrays as the file says it holds, and not what follows them
     state = json.loads(arrays.pop(STATE).asnumpy().tobytes())
     return arrays, state
 
 
-def _digest(path, size):
+def digest(path, size):
     """SHA-256 of a file's first `size` bytes."""
-    digest = hashlib.sha256()
+    found = hashlib.sha256()
     with path.open("rb") as file:
         while size > 0 and (chunk := file.read(min(CHUNK, size))):
-            digest.update(chunk)
+            found.update(chunk)
             size -= len(chunk)
-    return digest.digest()
+    return found.digest()
 
 
 def _flush_folder(folder):

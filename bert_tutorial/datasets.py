@@ -1,20 +1,27 @@
 """Labelled reviews: IMDB from any of its sources, and the reviews shipped with the course.
 
-Every dataset is a sequence of (text, label), label 1 for positive and 0 for negative.
+Every dataset is a sequence of (text, label), label 1 for positive and 0 for negative. Its texts are read from the
+source once, one after the other, into a temporary file, and stay there: a dataset may be larger than the memory.
 """
 
 import csv
 import json
+import os
 import random
 import re
 import tarfile
+import zlib
+from array import array
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from gluonnlp.data import train_valid_split
-from mxnet.gluon.data import SimpleDataset
+from mxnet.gluon.data import Dataset
 from mxnet.gluon.utils import _get_repo_file_url
 
 from .fetching import cache_dir, download, fetch, shipped_file
+from .records import keep_on_disk
 
 ACL_IMDB_HASH = "sha1:01ada507287d82875905620988597833ad4e0903"
 ACL_IMDB_URLS = {
@@ -31,6 +38,31 @@ FOLDERS = {"train": ("train/pos", "train/neg"), "test": ("test/pos", "test/neg")
 # .../train/pos/127_9.txt: review 127, score 9; an unlabelled review's score is 0
 REVIEW_FILE = re.compile(r"(?:^|/)((?:train|test)/(?:pos|neg|unsup))/\d+_(\d+)\.txt$")
 ORDER_SEED = 0
+CHUNK = 2**20  # characters or bytes of a file read at once
+
+
+class Reviews(Dataset):
+    """(text, label) pairs whose texts are on disk.
+
+    Parameters
+    ----------
+    records : Records or list of bytes
+        Each is the label, one byte, then the text in UTF-8.
+    order : sequence of int
+        Which records, in which order.
+    """
+
+    def __init__(self, records, order):
+        self._records, self._order = records, array("q", order)
+
+    def __len__(self):
+        return len(self._order)
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return [self[i] for i in range(len(self))[index]]
+        record = self._records[self._order[index]]
+        return record[1:].decode("utf-8", "surrogatepass"), record[0]
 
 
 def load_imdb(split, root=None, limit=None):
@@ -47,7 +79,7 @@ def load_imdb(split, root=None, limit=None):
 
     Returns
     -------
-    mxnet.gluon.data.SimpleDataset
+    Reviews
         Of (text, label); positive and negative mixed, always in the same order.
 
     Raises
@@ -64,14 +96,19 @@ def load_imdb(split, root=None, limit=None):
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}; got {split!r}")
     root = fetch_imdb() if root is None else Path(root)
-    scored = _read_scored_reviews(root, split)
-    if not scored:
+    _check_limit(limit)
+    records, order = _store(
+        lambda: (
+            (place, _record(_clean(text, name), _label(score, name)))
+            for place, name, text, score in _read_scored_reviews(root, split)
+        )
+    )
+    if not order:
         raise FileNotFoundError(
             f"{root} holds no {split} reviews: expected {split}/pos and {split}/neg with files such as 127_9.txt, "
             f"or {split}.json"
         )
-    reviews = [(_clean(text, name), _label(score, name)) for name, text, score in scored]
-    return SimpleDataset(_draw(reviews, limit))
+    return Reviews(records, _draw(records, order, limit))
 
 
 def load_unlabelled_reviews(root=None, limit=None):
@@ -101,10 +138,10 @@ def load_unlabelled_reviews(root=None, limit=None):
     if root is None:
         root = fetch_imdb()
         remedy = "an earlier version of this course fetched it. Remove that folder and fetch imdb again"
-    scored = _read_scored_reviews(Path(root), "unsup")
+    scored = sorted(_read_scored_reviews(Path(root), "unsup"))
     if not scored:
         raise FileNotFoundError(f"{root} holds no unlabelled reviews: {remedy}")
-    return [_clean(text, name) for name, text, _ in draw(scored, limit)]
+    return [_clean(text, name) for _, name, text, _ in draw(scored, limit)]
 
 
 def load_reviews(split, path=None, limit=None):
@@ -120,7 +157,7 @@ def load_reviews(split, path=None, limit=None):
 
     Returns
     -------
-    mxnet.gluon.data.SimpleDataset
+    Reviews
         Of (text, label).
 
     Raises
@@ -135,22 +172,11 @@ def load_reviews(split, path=None, limit=None):
     path = shipped_file("reviews.tsv") if path is None else Path(path)
     if path.suffix not in (".tsv", ".csv"):
         raise ValueError(f"{path}: expected a .tsv or .csv file")
-    layout = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if path.suffix == ".tsv" else {}
-    reviews = []
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.DictReader(file, **layout)
-        missing = {"split", "label", "text"} - set(rows.fieldnames or [])
-        if missing:
-            raise ValueError(f"{path}: no column {', '.join(sorted(missing))}; the header must name split, label, text")
-        for row in rows:
-            where = f"{path}, line {rows.line_num}"
-            if row["label"] not in ("0", "1"):
-                raise ValueError(f"{where}: label must be 0 or 1, not {row['label']!r}")
-            if row["split"] == split:
-                reviews.append((_clean(row["text"] or "", where), int(row["label"])))
-    if not reviews:
+    _check_limit(limit)
+    records, order = _store(lambda: _read_table(path, split))
+    if not order:
         raise ValueError(f"{path} has no row whose split is {split!r}")
-    return SimpleDataset(_draw(reviews, limit))
+    return Reviews(records, _draw(records, order, limit))
 
 
 def load_dataset(name_or_path, split, limit=None):
@@ -173,9 +199,12 @@ def split_off_validation(dataset, ratio=0.1):
 
     Returns
     -------
-    train, valid : mxnet.gluon.data.SimpleDataset
+    train, valid : mxnet.gluon.data.Dataset
+        They read from `dataset`.
     """
-    return train_valid_split(dataset, valid_ratio=ratio, stratify=[label for _, label in dataset])
+    numbers = range(len(dataset))
+    parts = train_valid_split(numbers, valid_ratio=ratio, stratify=[label for _, label in dataset])
+    return tuple(part.transform(dataset.__getitem__) for part in parts)
 
 
 def fetch_imdb():
@@ -194,8 +223,16 @@ def _write_from_archive(url, folder):
     archive = folder / "aclImdb_v1.tar.gz"
     download(url, archive, ACL_IMDB_HASH)
     for split in FOLDERS:
-        pairs = [(text, score) for _, text, score in _read_archive(archive, split)]
-        (folder / f"{split}.json").write_text(json.dumps(pairs), encoding="utf-8")
+        records, order = _store(
+            lambda split=split: (
+                (place, json.dumps((text, score)).encode()) for place, _, text, score in _read_archive(archive, split)
+            )
+        )
+        with (folder / f"{split}.json").open("wb") as file:
+            file.write(b"[")
+            for i, record in enumerate(order):
+                file.write((b", " if i else b"") + records[record])
+            file.write(b"]")
     archive.unlink()
 
 
@@ -205,36 +242,69 @@ def _write_from_gluonnlp(folder):
 
 
 def _read_scored_reviews(root, split):
-    """List of (name for messages, text, score)."""
+    """Yield (place in the order, name for messages, text, score)."""
     if not root.exists():
         raise FileNotFoundError(f"no file or folder {root}")
     if root.is_file():
-        return _read_archive(root, split)
+        yield from _read_archive(root, split)
+        return
     json_file = root / f"{split}.json"
     if json_file.is_file():
-        try:
-            pairs = json.loads(json_file.read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{json_file} is damaged: {error}") from error
-        return [(f"{json_file}, review {i}", text, score) for i, (text, score) in enumerate(pairs)]
-    return [
-        (str(path), path.read_text(encoding="utf-8"), int(match[2]))
-        for path in sorted(path for folder in FOLDERS[split] for path in root.glob(f"**/{folder}/*.txt"))
-        if (match := REVIEW_FILE.search(path.as_posix()))
-    ]
+        for i, (text, score) in enumerate(_read_json(json_file)):
+            yield i, f"{json_file}, review {i}", text, score
+        return
+    folders = sorted(path for folder in FOLDERS[split] for path in root.glob(f"**/{folder}") if path.is_dir())
+    files = (folder / name for folder in folders for name in sorted(os.listdir(folder)))
+    for i, path in enumerate(files):
+        if match := REVIEW_FILE.search(path.as_posix()):
+            yield i, str(path), path.read_text(encoding="utf-8"), int(match[2])
 
 
 def _read_archive(path, split):
     try:
         with tarfile.open(path) as archive:
-            found = [
-                (f"{path}: {member.name}", archive.extractfile(member).read().decode("utf-8"), int(match[2]))
-                for member in archive
-                if member.isfile() and (match := REVIEW_FILE.search(member.name)) and match[1] in FOLDERS[split]
-            ]
-    except (tarfile.TarError, EOFError, OSError) as error:
+            while member := archive.next():
+                archive.members.clear()  # tarfile remembers all of them otherwise
+                if member.isfile() and (match := REVIEW_FILE.search(member.name)) and match[1] in FOLDERS[split]:
+                    text = archive.extractfile(member).read().decode("utf-8")
+                    yield member.name, f"{path}: {member.name}", text, int(match[2])
+            while archive.fileobj.read(CHUNK):  # a damaged header looks like the end, but not to gzip's checksum
+                pass
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise ValueError(f"{path} is not a whole tar archive: {error}") from error
-    return sorted(found)
+
+
+def _read_json(path):
+    """Yield the reviews, [text, score], of a file that is one list of them; a part of it is in memory at a time."""
+    decode = json.JSONDecoder().raw_decode
+    rest, before = "", "["
+    with path.open(encoding="utf-8") as file:
+        for chunk in iter(partial(file.read, CHUNK), ""):
+            rest, position = rest + chunk, 0
+            with suppress(json.JSONDecodeError):  # the end of this review is in the next chunk
+                while match := re.compile(rf"\s*\{before}\s*").match(rest, position):
+                    review, position = decode(rest, match.end())
+                    before = ","
+                    yield review
+            rest = rest[position:]
+    if "".join(rest.split()) != ("]" if before == "," else "[]"):
+        raise ValueError(f"{path} is damaged: it is not one whole JSON list, from {rest[:40]!r} on")
+
+
+def _read_table(path, split):
+    """Yield (place in the order, record of the review)."""
+    layout = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if path.suffix == ".tsv" else {}
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.DictReader(file, **layout)
+        missing = {"split", "label", "text"} - set(rows.fieldnames or [])
+        if missing:
+            raise ValueError(f"{path}: no column {', '.join(sorted(missing))}; the header must name split, label, text")
+        for row in rows:
+            where = f"{path}, line {rows.line_num}"
+            if row["label"] not in ("0", "1"):
+                raise ValueError(f"{where}: label must be 0 or 1, not {row['label']!r}")
+            if row["split"] == split:
+                yield rows.line_num, _record(_clean(row["text"] or "", where), int(row["label"]))
 
 
 def draw(items, limit):
@@ -266,17 +336,41 @@ def _clean(text, name):
     return text
 
 
-def _draw(reviews, limit):
-    """Mix the reviews, always alike, and keep `limit` of them, half of each class."""
-    _check_limit(limit)
-    reviews = list(reviews)
-    random.Random(ORDER_SEED).shuffle(reviews)
+def _record(text, label):
+    return bytes([label]) + text.encode("utf-8", "surrogatepass")
+
+
+def _draw(records, order, limit):
+    """Mix the numbers of reviews, always alike, and keep `limit` of them, half of each class."""
+    random.Random(ORDER_SEED).shuffle(order)
     if limit is None:
-        return reviews
+        return order
     room = {1: (limit + 1) // 2, 0: limit // 2}
     kept = []
-    for text, label in reviews:
+    for i in order:
+        label = records[i][0]
         if room[label]:
             room[label] -= 1
-            kept.append((text, label))
+            kept.append(i)
     return kept
+
+
+def _store(read):
+    """Put (place, bytes) on disk as they come.
+
+    Returns
+    -------
+    records : Records or list of bytes
+    order : list of int
+        Their numbers, sorted by place.
+    """
+    places = []
+
+    def records():
+        places.clear()
+        for place, record in read():
+            places.append(place)
+            yield record
+
+    stored = keep_on_disk(records)
+    return stored, sorted(range(len(stored)), key=places.__getitem__)

@@ -14,6 +14,7 @@ import re
 import unicodedata
 from collections import Counter
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 
 import gluonnlp as nlp
@@ -247,7 +248,7 @@ class FastTokenizer:
 
         Parameters
         ----------
-        texts : list of str
+        texts : iterable of str
         max_length : int
 
         Returns
@@ -259,7 +260,7 @@ class FastTokenizer:
         code = (version("gluonnlp"), version("tokenizers"), unicodedata.unidata_version)
         digest = hashlib.sha256(Path(__file__).read_bytes())
         digest.update(repr((special, code, self._lower, max_length, len(self.vocab))).encode())
-        for text in (*self.vocab.idx_to_token, *texts):
+        for text in chain(self.vocab.idx_to_token, texts):
             _require_string(text)
             digest.update(text.encode("utf-8", "surrogatepass") + b"\xff")  # UTF-8 never holds this byte
         return digest.hexdigest()

@@ -1,7 +1,12 @@
 """Encoding, its cache, padding and bucketing."""
 
 import gc
+import hashlib
 import os
+import subprocess
+import sys
+import tempfile
+import textwrap
 
 from bert_tutorial import FastTokenizer, SentimentClassifier, batches, load_vocabulary
 from bert_tutorial.batches import CACHE_FROM, ROUND_LENGTH_TO, encode_dataset, make_loader
@@ -163,18 +168,18 @@ def test_any_change_of_the_input_is_seen(change, vocabulary, tokenizer, cache):
     )
 
 
-@pytest.mark.parametrize("change", ["empty", "half", "other file", "number format"])
+@pytest.mark.parametrize("change", ["empty", "half", "other file", "only a checksum", "longer"])
 def test_a_damaged_file_is_made_anew(change, vocabulary, tokenizer, cache):
-    expected = encode_dataset(REVIEWS, tokenizer, 32)
-    (path,) = cache.rglob("*.npz")
+    expected = list(encode_dataset(REVIEWS, tokenizer, 32))
+    (path,) = cache.rglob("*.ids")
     whole = path.read_bytes()
     damaged = {
         "empty": b"",
         "half": whole[: len(whole) // 2],
         "other file": b"PK, but no archive",
-        "number format": whole.replace(b"<i4", b"<i2"),  # NumPy reads it without complaint
+        "only a checksum": hashlib.sha256().digest(),  # the right one, of nothing
+        "longer": whole + b"0",
     }
-    assert damaged[change] != whole
     path.write_bytes(damaged[change])
     assert_same(encode_dataset(REVIEWS, tokenizer, 32), expected)
     assert path.read_bytes() == whole
@@ -189,8 +194,8 @@ def test_no_flipped_bit_goes_unseen(vocabulary, tokenizer, tmp_path_factory, dat
         folder = tmp_path_factory.mktemp("cache")
         patch.setenv("BERT_TUTORIAL_CACHE", str(folder))
         reviews = REVIEWS[:8]
-        expected = encode_dataset(reviews, tokenizer, 32)
-        (path,) = folder.rglob("*.npz")
+        expected = list(encode_dataset(reviews, tokenizer, 32))
+        (path,) = folder.rglob("*.ids")
         content = bytearray(path.read_bytes())
         content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
         path.write_bytes(content)
@@ -204,23 +209,119 @@ def test_a_cache_that_cannot_be_written_stops_nobody(tokenizer, tmp_path, monkey
 
 
 def test_a_full_disk_stops_nobody_and_leaves_nothing(tokenizer, cache, monkeypatch):
-    def fail(file, **arrays):
-        file.write(b"the beginning")
+    def fail(path, size):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(np, "savez", fail)
+    monkeypatch.setattr(batches, "digest", fail)
     assert_same(encode_dataset(REVIEWS, tokenizer, 32), encode_dataset(REVIEWS, tokenizer, 32, cached=False))
     assert not list((cache / "tokenised").iterdir())
 
 
+def test_no_disk_at_all_stops_nobody(tokenizer, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("BERT_TUTORIAL_CACHE", str(tmp_path / "file" / "cache"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file"))
+    assert_same(encode_dataset(REVIEWS, tokenizer, 32), encode_dataset(REVIEWS, tokenizer, 32, cached=False))
+
+
+texts = st.lists(
+    st.one_of(st.text(max_size=40), st.sampled_from(["", "\n\n", "a\r\nb", "great \ud83d film"])), min_size=1
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(texts=texts, batch_size=st.integers(1, 5), seed=st.integers(0, 9))
+def test_batches_from_the_disk_are_those_from_memory(vocabulary, tokenizer, tmp_path_factory, texts, batch_size, seed):
+    dataset = [(text, i % 2) for i, text in enumerate(texts)]
+    expected = encode_dataset(dataset, tokenizer, 16, cached=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batches, "CACHE_FROM", 1)
+        patch.setattr(batches, "BATCH", 3)  # texts tokenised at once
+        patch.setenv("BERT_TUTORIAL_CACHE", str(tmp_path_factory.mktemp("cache")))
+        written = encode_dataset(dataset, tokenizer, 16)
+        read = encode_dataset(dataset, NoTokenizer(vocabulary), 16)
+    served = []
+    for encoded in (expected, written, read):
+        np.random.seed(seed)
+        served.append([[a.asnumpy() for a in b] for b in make_loader(encoded, vocabulary, batch_size, shuffle=True)])
+    assert len(served[0]) == len(served[1]) == len(served[2])
+    for found in served[1:]:
+        assert_same(found, served[0])
+
+
+def test_a_file_that_another_process_replaces_or_removes_is_read_to_its_end(vocabulary, tokenizer, cache):
+    expected = encode_dataset(REVIEWS, tokenizer, 32, cached=False)
+    written = encode_dataset(REVIEWS, tokenizer, 32)
+    (path,) = cache.rglob("*.ids")
+    read = encode_dataset(REVIEWS, NoTokenizer(vocabulary), 32)
+    path.unlink()
+    encode_dataset(REVIEWS, tokenizer, 32)
+    assert_same(written, expected)
+    assert_same(read, expected)
+
+
+def start_python(code, *arguments):
+    """Another process, with what tests of the data path need."""
+    imports = (
+        "import hashlib, sys, tracemalloc; from bert_tutorial import *; from bert_tutorial.batches import *\n"
+        "from bert_tutorial import batches, checkpoint\nfrom bert_tutorial.datasets import split_off_validation\n"
+    )
+    command = [sys.executable, "-c", imports + textwrap.dedent(code), *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def test_processes_may_write_the_same_file_at_once(tiny_checkpoint, vocabulary, tokenizer, cache):
+    code = """
+        tokenizer = FastTokenizer(load_vocabulary(sys.argv[1]))
+        for max_length in range(10, 30):
+            encoded = encode_dataset([(f"the film {i}", 0) for i in range(CACHE_FROM)], tokenizer, max_length)
+            print(hashlib.sha256(b"".join(words.tobytes() for words, *_ in encoded)).hexdigest())
+    """
+    processes = [start_python(code, tiny_checkpoint / "vocab.txt") for _ in range(3)]
+    answers = [process.communicate()[0].split() for process in processes]
+    texts = [f"the film {i}" for i in range(CACHE_FROM)]
+    for i, max_length in enumerate(range(10, 30)):
+        ids = b"".join(words.tobytes() for words in tokenizer.encode_batch(texts, max_length))
+        assert {answer[i] for answer in answers} == {hashlib.sha256(ids).hexdigest()}
+        encode_dataset([(text, 0) for text in texts], NoTokenizer(vocabulary), max_length)
+    assert len(list((cache / "tokenised").iterdir())) == 20, "no temporary file is left"
+
+
+@pytest.mark.slow
+def test_the_memory_hardly_grows_with_the_reviews(tiny_checkpoint, tmp_path, cache):
+    code = """
+        vocabulary = load_vocabulary(sys.argv[1])
+        tokenizer = FastTokenizer(vocabulary)
+        batches.BATCH, checkpoint.CHUNK = 64, 2**14  # what is held at once
+        seed_everything(1)  # the same split each time
+        tracemalloc.start()
+        for part in split_off_validation(load_reviews("train", sys.argv[2]), 0.5):
+            for words, *_ in make_loader(encode_dataset(part, tokenizer, 64), vocabulary, 16, shuffle=True):
+                pass
+        print(tracemalloc.get_traced_memory()[1])
+    """
+    peaks = {}
+    for count in (2000, 6000):
+        path = tmp_path / f"{count}.tsv"
+        with path.open("w") as file:
+            file.write("split\tlabel\ttext\n")
+            file.writelines(f"train\t{i % 2}\t{i} {'great film ' * 40}\n" for i in range(count))
+        for from_cache in (False, True):
+            process = start_python(code, tiny_checkpoint / "vocab.txt", path)
+            peaks[count, from_cache] = int(process.communicate()[0])
+    for from_cache in (False, True):
+        growth = (peaks[6000, from_cache] - peaks[2000, from_cache]) / 4000
+        assert growth < 200, "bytes a review; its text has 440, its ids 256"
+
+
 def test_the_oldest_files_make_room(vocabulary, tokenizer, cache, monkeypatch):
     encode_dataset(REVIEWS, tokenizer, 32)
-    (first,) = cache.rglob("*.npz")
+    (first,) = cache.rglob("*.ids")
     monkeypatch.setattr(batches, "CACHE_SIZE", int(2.5 * first.stat().st_size))
     for age, max_length in ((3, 31), (2, 30)):
         os.utime(first, (0, 0))
         encode_dataset(REVIEWS, tokenizer, max_length)
-        for file in set(cache.rglob("*.npz")) - {first}:
+        for file in set(cache.rglob("*.ids")) - {first}:
             os.utime(file, (10 - age, 10 - age))
     assert not first.exists()
     for max_length in (30, 31):
@@ -233,7 +334,7 @@ def test_only_large_datasets_are_kept_and_no_predicted_text(tiny_checkpoint, cac
     classifier.batches(REVIEWS[1:], 8)
     assert not cache.exists()
     classifier.batches(REVIEWS, 8)
-    assert len(list(cache.rglob("*.npz"))) == 1
+    assert len(list(cache.rglob("*.ids"))) == 1
 
 
 def test_a_large_dataset_with_something_else_than_text(tokenizer, cache):

@@ -4,12 +4,13 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 
-from bert_tutorial import cli, fill_mask, load_for_pretraining, load_pretrained, operators, training
+from bert_tutorial import batches, cli, fill_mask, load_for_pretraining, load_pretrained, operators, training
 from bert_tutorial.cli import main
 from bert_tutorial.quantization import VNNI
 from bert_tutorial.runtime import cpu_flags
@@ -228,6 +229,63 @@ def test_module_and_interrupt(tiny_checkpoint, table, tmp_path):
         subprocess.run(command(tmp_path / output, *extra), check=True, capture_output=True)
     losses = [json.loads((tmp_path / output / "metrics.json").read_text())["loss"] for output in ("a", "b")]
     assert losses[0] == losses[1]
+
+
+def test_a_run_stopped_within_an_epoch_of_reviews_on_disk_ends_with_the_same_bits(
+    tiny_checkpoint, table, tmp_path, cache, monkeypatch
+):
+    """Stopped before its 14th step; the data is then read and tokenised anew, for the cache is lost, too."""
+    monkeypatch.setattr(batches, "CACHE_FROM", 10)
+    monkeypatch.setattr(cli, "MINIMUM_FOR_VALIDATION", 100)
+    monkeypatch.setattr(training, "SAVE_INTERVAL", 0)
+    monkeypatch.setattr(training, "SAVE_SHARE", math.inf)
+    settings = ("--pretrained", tiny_checkpoint, "--data", table, "--epochs", 2, "--batch-size", 8, "--max-length", 32)
+    run("finetune", *settings, "--output", tmp_path / "whole")
+    files = list((cache / "tokenised").iterdir())
+    assert len(files) == 3, "training, validation, test"
+    take_step = training.Training._step
+
+    def stop(self, step, *arguments):
+        if step == 14:
+            raise KeyboardInterrupt
+        take_step(self, step, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.Training, "_step", stop)
+        run("finetune", *settings, "--output", tmp_path / "stopped", code=1)
+    shutil.rmtree(cache)
+    run("finetune", *settings, "--output", tmp_path / "stopped", "--resume")
+    assert sorted((cache / "tokenised").iterdir()) == sorted(files)
+    whole, stopped = ((tmp_path / name / "model.params").read_bytes() for name in ("whole", "stopped"))
+    assert whole == stopped
+
+
+@pytest.mark.slow
+def test_a_killed_run_on_reviews_on_disk_ends_with_the_same_bits(tiny_checkpoint, tmp_path, cache):
+    path = tmp_path / "reviews.csv"
+    words = ("great great film", "awful awful film")
+    rows = [f"{split},{i % 2},{i} {words[i % 2] * (i % 9 + 1)}" for split in ("train", "test") for i in range(1500)]
+    path.write_text("\n".join(["split,label,text", *rows]))
+    code = (
+        "from bert_tutorial import cli, training; training.SAVE_INTERVAL, training.SAVE_SHARE = 0, float('inf'); "
+        "cli.main()"
+    )
+    settings = ("--pretrained", tiny_checkpoint, "--data", path, "--epochs", 1, "--batch-size", 8, "--max-length", 64)
+
+    def command(output, *extra):
+        return [sys.executable, "-c", code, "finetune", *map(str, (*settings, "--output", tmp_path / output, *extra))]
+
+    subprocess.run(command("whole"), check=True, capture_output=True)
+    process = subprocess.Popen(command("killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.time() + 120
+    while not (tmp_path / "killed/checkpoint.params").exists() and time.time() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "killed/model.params").exists()
+    subprocess.run(command("killed", "--resume"), check=True, capture_output=True)
+    whole, killed = ((tmp_path / name / "model.params").read_bytes() for name in ("whole", "killed"))
+    assert whole == killed
 
 
 def test_offline_works_from_the_cache(tiny_checkpoint, tmp_path, monkeypatch):

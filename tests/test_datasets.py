@@ -1,15 +1,23 @@
 """Datasets from every source, and one clear error for each way they can be wrong."""
 
+import io
 import json
+import random
 import re
 import tarfile
+import tempfile
 from collections import Counter
 from itertools import combinations
+from pathlib import Path
 
 from bert_tutorial import datasets, load_imdb, load_reviews
 from bert_tutorial.datasets import load_unlabelled_reviews
 
+import gluonnlp as nlp
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 REVIEWS = {
     "train/pos/0_9.txt": "Good.<br /><br />Very good.",
@@ -78,6 +86,119 @@ def test_every_source_gives_the_same_unlabelled_reviews(root):
     assert load_unlabelled_reviews(root, limit=9) == reviews
 
 
+def in_memory(scored, limit):
+    """What `load_imdb` gives of (text, score) pairs in the order of their source."""
+    pairs = [(" ".join(text.replace("<br />", " ").split()), int(score > 5)) for text, score in scored]
+    random.Random(0).shuffle(pairs)
+    counts, kept = Counter(), []
+    for text, label in pairs:
+        if limit is None or counts[label] < (limit + label) // 2:
+            counts[label] += 1
+            kept.append((text, label))
+    return kept
+
+
+def write_source(kind, scored, root):
+    """Write (text, score) pairs as a source of IMDB; return where, and the pairs in the order of the source."""
+    if kind == "json":
+        (root / "train.json").write_text(
+            json.dumps(scored, ensure_ascii=False), encoding="utf-8", errors="surrogatepass"
+        )
+        return root, scored
+    names = {
+        f"train/{'pos' if score > 5 else 'neg'}/{i}_{score}.txt": (text, score)
+        for i, (text, score) in enumerate(scored)
+    }
+    if kind == "folder":
+        for name, (text, _) in names.items():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_bytes(text.encode())
+    else:
+        with tarfile.open(root / "reviews.tar", "w") as archive:
+            for name, (text, _) in names.items():
+                member = tarfile.TarInfo(name)
+                member.size = len(text.encode())
+                archive.addfile(member, io.BytesIO(text.encode()))
+        root = root / "reviews.tar"
+    return root, [names[name] for name in sorted(names)]
+
+
+texts = st.one_of(st.text(max_size=60), st.sampled_from(["a\r\nb", "\n\n", "one<br />two", "\u2028 great \x85"]))
+reviews = st.lists(
+    st.tuples(
+        texts.filter(lambda text: text.replace("<br />", " ").split()), st.sampled_from([1, 2, 3, 4, 7, 8, 9, 10])
+    ),
+    min_size=1,
+    max_size=30,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    kind=st.sampled_from(["folder", "archive", "json"]),
+    scored=reviews,
+    limit=st.none() | st.integers(1, 12),
+    chunk=st.integers(1, 80),
+    disk=st.booleans(),
+)
+def test_reviews_on_disk_are_those_in_memory(kind, scored, limit, chunk, disk, tmp_path_factory):
+    root, scored = write_source(kind, scored, tmp_path_factory.mktemp("source"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(datasets, "CHUNK", chunk)
+        if not disk:
+            patch.setattr(tempfile, "tempdir", str(root / "no" / "folder"))
+        loaded = load_imdb("train", root, limit)
+    expected = in_memory(scored, limit)
+    assert list(loaded) == expected
+    assert len(loaded) == len(expected)
+    assert loaded[:3] == expected[:3]
+    assert loaded[-1:] == expected[-1:]
+    if expected:
+        assert loaded[-1] == expected[-1]
+    with pytest.raises(IndexError):
+        loaded[len(expected)]
+
+
+@settings(max_examples=100)
+@given(
+    items=st.lists(st.lists(st.one_of(st.text(), st.integers(0, 10)), max_size=3)),
+    indent=st.sampled_from([None, 1]),
+    chunk=st.integers(1, 30),
+    cut=st.integers(0, 10**6),
+)
+def test_json_is_read_in_pieces_and_whole_or_not_at_all(items, indent, chunk, cut, tmp_path_factory):
+    path = tmp_path_factory.mktemp("json") / "train.json"
+    text = json.dumps(items, indent=indent)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(datasets, "CHUNK", chunk)
+        path.write_text(f" {text}\n")
+        assert list(datasets._read_json(path)) == items
+        for damaged in (text[: cut % len(text)], f"{text},", f"{text}]", f"{text}[]"):
+            path.write_text(damaged)
+            with pytest.raises(ValueError, match=r"train\.json is damaged"):
+                list(datasets._read_json(path))
+
+
+def test_a_source_may_go_once_it_is_read(root, monkeypatch):
+    loaded = load_imdb("train", root)
+    expected = list(loaded)
+    monkeypatch.setattr(Path, "open", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(tarfile, "open", lambda *_: pytest.fail("read again"))
+    assert list(loaded) == expected
+    assert len(expected) == 4
+
+
+def test_a_full_disk_stops_nobody(root, monkeypatch):
+    expected = list(load_imdb("train", root))
+
+    class FullDisk(io.FileIO):
+        def write(self, data):
+            raise OSError("no space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda: FullDisk("/dev/null", "w+"))
+    assert list(load_imdb("train", root)) == expected
+
+
 def test_limit_is_balanced_and_repeatable(root):
     drawn = list(load_imdb("train", root, limit=2))
     assert sorted(label for _, label in drawn) == [0, 1]
@@ -102,6 +223,26 @@ def test_a_half_written_archive_is_an_error(folder, tmp_path):
     path.write_bytes(path.read_bytes()[:-60])
     with pytest.raises(ValueError, match=r"a\.tar\.gz"):
         load_imdb("train", path)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_a_damaged_archive_is_named_or_harmless(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("archive")
+    names = [name for name in REVIEWS if name.startswith("train")]
+    with tarfile.open(folder / "a.tar.gz", "w:gz") as archive:
+        for name in names:
+            member = tarfile.TarInfo(name)
+            member.size = len(REVIEWS[name])
+            archive.addfile(member, io.BytesIO(REVIEWS[name].encode()))
+    content = bytearray((folder / "a.tar.gz").read_bytes())
+    content[data.draw(st.integers(10, len(content) - 9))] ^= 1 << data.draw(st.integers(0, 7))
+    (folder / "a.tar.gz").write_bytes(content)
+    try:
+        found = sorted(load_imdb("train", folder / "a.tar.gz"))
+    except (ValueError, FileNotFoundError) as error:
+        found = str(error)
+    assert found == [("Bad.", 0), ("Good. Very good.", 1), ("Nice enough.", 1), ("Poor.", 0)] or "a.tar.gz" in found
 
 
 def test_damaged_json_is_an_error(folder, tmp_path):
@@ -230,6 +371,17 @@ def test_load_dataset_names(tmp_path):
     assert len(datasets.load_dataset("sample", "test")) == 100
     with pytest.raises(FileNotFoundError, match="sample, imdb"):
         datasets.load_dataset("sampel", "test")
+
+
+@settings(max_examples=30)
+@given(labels=st.lists(st.integers(0, 1), min_size=2, max_size=40), seed=st.integers(0, 99))
+def test_validation_split_is_gluonnlps(labels, seed):
+    pairs = [(f"review {i}", label) for i, label in enumerate(labels)]
+    np.random.seed(seed)
+    expected = nlp.data.train_valid_split(pairs, 0.1, stratify=labels)
+    np.random.seed(seed)
+    found = datasets.split_off_validation(pairs)
+    assert [list(part) for part in found] == [[tuple(pair) for pair in part] for part in expected]
 
 
 def test_validation_split_keeps_the_share_of_each_class():
