@@ -18,6 +18,7 @@ from .doctor import doctor  # noqa: E402
 from .encoder import BERTEncoder, BERTModel  # noqa: E402
 from .finetuning import evaluate, predict_sentiment, train_loop  # noqa: E402
 from .heads import BERTClassifier, MLMDecoder, NSClassifier  # noqa: E402
+from .precision import set_precision  # noqa: E402
 from .pretrained import load_pretrained, load_pretrained_heads, pretrained_config, save_pretrained  # noqa: E402
 from .pretraining import BERTForPreTraining, fill_mask, load_for_pretraining, pretrain_loop  # noqa: E402
 from .runtime import choose_device, seed_everything  # noqa: E402
@@ -55,5 +56,6 @@ __all__ = [
     "pretrained_config",
     "save_pretrained",
     "seed_everything",
+    "set_precision",
     "train_loop",
 ]

@@ -24,6 +24,32 @@ def dense(units, in_units, **kwargs):
     return nn.Dense(units, in_units=in_units, flatten=False, weight_initializer=WEIGHT_INITIALIZER, **kwargs)
 
 
+class PositionWiseDense(nn.Dense):
+    """Linear map of every position's vector, initialised as BERT's: in these layers most of a step's time goes.
+
+    `set_precision` chooses the number type of the product. The parameters, and what goes in and out, stay float32.
+
+    Inputs:
+        - **X**: (..., in_units)
+
+    Outputs:
+        - (..., units)
+    """
+
+    product_dtype = None  # float32
+
+    def __init__(self, units, in_units, **kwargs):
+        super().__init__(units, in_units=in_units, flatten=False, weight_initializer=WEIGHT_INITIALIZER, **kwargs)
+
+    def hybrid_forward(self, F, X, weight, bias):
+        if self.product_dtype is None:
+            return super().hybrid_forward(F, X, weight, bias)
+        # amp_cast cannot add its gradient to others, as grad_req="add" asks; the copy can. The sum of X's gradients is
+        # also faster with it.
+        X, weight, bias = (F.amp_cast(F.identity(array), dtype=self.product_dtype) for array in (X, weight, bias))
+        return F.amp_cast(F.FullyConnected(X, weight, bias, num_hidden=self._units, flatten=False), dtype="float32")
+
+
 class DotProductAttention(HybridBlock):
     """Scaled dot-product attention, softmax(Q K^T / sqrt(d)) V.
 
@@ -89,10 +115,10 @@ class MultiHeadAttention(HybridBlock):
         if units % num_heads:
             raise ValueError(f"units ({units}) must be a multiple of num_heads ({num_heads})")
         self.num_heads = num_heads
-        self.W_q = dense(units, in_units=units)
-        self.W_k = dense(units, in_units=units)
-        self.W_v = dense(units, in_units=units)
-        self.W_o = dense(units, in_units=units)
+        self.W_q = PositionWiseDense(units, in_units=units)
+        self.W_k = PositionWiseDense(units, in_units=units)
+        self.W_v = PositionWiseDense(units, in_units=units)
+        self.W_o = PositionWiseDense(units, in_units=units)
         self.attention = DotProductAttention(dropout)
 
     def hybrid_forward(self, F, query, key, value, mask=None):
@@ -133,11 +159,11 @@ class GELU(nn.GELU):
         return F.bert_gelu(X) if operators.available() else super().hybrid_forward(F, X)
 
 
-class NarrowingDense(nn.Dense):
+class NarrowingDense(PositionWiseDense):
     """A dense layer with many more inputs than outputs: a case that MXNet's own product computes slowly."""
 
     def hybrid_forward(self, F, X, weight, bias):
-        if operators.available():
+        if operators.available() and self.product_dtype is None:
             return operators.dense(F, X, weight, bias)
         return super().hybrid_forward(F, X, weight, bias)
 
@@ -163,9 +189,9 @@ class PositionWiseFFN(HybridBlock):
 
     def __init__(self, units, hidden_size, **kwargs):
         super().__init__(**kwargs)
-        self.dense1 = dense(hidden_size, in_units=units)
+        self.dense1 = PositionWiseDense(hidden_size, in_units=units)
         self.gelu = GELU()
-        self.dense2 = NarrowingDense(units, in_units=hidden_size, flatten=False, weight_initializer=WEIGHT_INITIALIZER)
+        self.dense2 = NarrowingDense(units, in_units=hidden_size)
 
     def hybrid_forward(self, F, X):
         return self.dense2(self.gelu(self.dense1(X)))

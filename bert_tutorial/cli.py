@@ -23,6 +23,7 @@ from .fetching import FetchError
 from .finetuning import LABELS, evaluate, train_loop
 from .launching import LOOPBACK, WorkerError
 from .launching import launch as launch_workers
+from .precision import DTYPES, refuse_precision, set_precision
 from .pretrained import model_settings, pretrained_config, pretrained_folder, read_config, save_pretrained
 from .pretraining import (
     BERTForPreTraining,
@@ -75,6 +76,13 @@ data_option = click.option(
     "table with the columns split, label, text.",
 )
 batch_size_option = click.option("--batch-size", default=16, show_default=True, type=click.IntRange(1))
+precision_option = click.option(
+    "--precision",
+    default="float32",
+    type=click.Choice(list(DTYPES)),
+    help="Of the dense layers in training: bfloat16 on CPUs with AVX512-BF16, float16 on GPUs. The result is scored "
+    "and saved in float32.",
+)
 int8_option = click.option(
     "--int8",
     is_flag=True,
@@ -112,10 +120,13 @@ def fetch(names):
 @batch_size_option
 @click.option("--max-length", default=256, type=click.IntRange(3), help="Word pieces of a review; the rest is cut.")
 @click.option("--lr", default=3e-5, help="Peak of the learning rate.")
+@precision_option
 @click.option("--seed", default=1, type=click.IntRange(0, 2**31 - 1))
 @click.option("--output", default="runs/finetuned", type=click.Path(path_type=Path), help="Folder for the result.")
 @click.option("--resume", is_flag=True, help="Continue an interrupted run in --output, with the same settings.")
-def finetune(pretrained, data, train_limit, test_limit, epochs, batch_size, max_length, lr, seed, output, resume):
+def finetune(
+    pretrained, data, train_limit, test_limit, epochs, batch_size, max_length, lr, precision, seed, output, resume
+):  # fmt: skip
     """Fine-tune a pre-trained BERT for sentiment, and score it on the test split."""
     workers = join_workers()
     train, test = load_dataset(data, "train", train_limit), load_dataset(data, "test", test_limit)
@@ -124,6 +135,7 @@ def finetune(pretrained, data, train_limit, test_limit, epochs, batch_size, max_
     click.echo(f"seed {seed}, device {ctx} ({reason})")
     seed_everything(seed)
     classifier = SentimentClassifier.from_pretrained(pretrained, max_length, ctx)
+    set_precision(classifier.net, precision)
     valid = None
     if epochs > 1 and len(train) >= MINIMUM_FOR_VALIDATION:  # one epoch leaves nothing to choose
         train, valid = split_off_validation(train)
@@ -146,6 +158,7 @@ def finetune(pretrained, data, train_limit, test_limit, epochs, batch_size, max_
         )
     if workers.rank == 0:
         classifier.save(output)
+    set_precision(classifier.net, "float32")
     score = evaluate(classifier.net, classifier.batches(test, batch_size * workers.size), ctx, workers=workers)
     if workers.rank == 0:
         _write_metrics(output, score._asdict(), history, ctx, workers)
@@ -173,18 +186,20 @@ def finetune(pretrained, data, train_limit, test_limit, epochs, batch_size, max_
 @click.option("--lr", default=2e-3, help="Peak of the learning rate; about 1e-4 to go on from a published BERT.")
 @click.option("--whole-words", is_flag=True, help="Mask whole words, not word pieces.")
 @click.option("--mlm-only", is_flag=True, help="No next-sentence prediction: examples are stretches of one document.")
+@precision_option
 @click.option("--seed", default=1, type=click.IntRange(0, 2**31 - 1))
 @click.option("--output", default="runs/pretrained", type=click.Path(path_type=Path), help="Folder for the result.")
 @click.option("--resume", is_flag=True, help="Continue an interrupted run in --output, with the same settings.")
 def pretrain(
     corpus, limit, pretrained, layers, units, heads, vocab_size, steps, batch_size, max_length, lr, whole_words,
-    mlm_only, seed, output, resume,
+    mlm_only, precision, seed, output, resume,
 ):  # fmt: skip
     """Pre-train a BERT on plain text, and score it on held-out text; --pretrained DIR of finetune takes the result."""
     workers = join_workers()
     checkpoint = _checkpoint(output, resume, workers)
     ctx, reason = choose_device()
     click.echo(f"seed {seed}, device {ctx} ({reason})")
+    refuse_precision(precision, [ctx])
     seed_everything(seed)
     text = load_corpus(corpus, limit)
     click.echo(text.describe())
@@ -219,6 +234,7 @@ def pretrain(
     else:
         initialize_for_pretraining(net, frequencies, ctx)
     net.hybridize(static_alloc=True)
+    set_precision(net, precision)
     click.echo(
         f"vocabulary of {len(vocabulary)}; {len(train.corpus.ids):,} word pieces of text to train on, "
         f"{len(valid.corpus.ids):,} held out"
@@ -239,6 +255,7 @@ def pretrain(
         )
     if workers.rank == 0:
         save_pretrained(output, net, vocabulary, config)
+    set_precision(net, "float32")
     score = evaluate_pretraining(net, valid, ctx, frequencies, workers=workers)
     if workers.rank == 0:
         _write_metrics(output, {**score._asdict(), "perplexity": score.perplexity}, history, ctx, workers)

@@ -48,6 +48,8 @@ def train_loop(
 ):
     """Fine-tune a classifier with AdamW, linear warm-up and decay, and gradient clipping.
 
+    It computes in the precision that `set_precision` gave the network.
+
     Parameters
     ----------
     net : mxnet.gluon.Block
@@ -121,7 +123,7 @@ def train_loop(
             (epoch - 1) * steps_per_epoch,
             steps_per_epoch,
             _groups(train_data, accumulate),
-            lambda group: _backward(net, group, loss_fn, devices, workers),
+            lambda group: _backward(net, group, loss_fn, devices, workers, training.loss_scale),
             _means,
             f"epoch {epoch}/{num_epoch}",
         )
@@ -173,8 +175,8 @@ def shares(batch, devices, workers=ALONE):
     return zip(*(gluon.utils.split_and_load(array, devices, even_split=False) for array in batch), strict=True)
 
 
-def _backward(net, group, loss_fn, devices, workers):
-    """Gradients of the group's mean loss, as far as this worker's samples go."""
+def _backward(net, group, loss_fn, devices, workers, loss_scale):
+    """Gradients of `loss_scale` times the group's mean loss, as far as this worker's samples go."""
     num_samples = sum(len(labels) for *_, labels in group)
     sums, tokens = {name: nd.zeros(1, devices[0]) for name in ("loss", "correct", "count")}, 0
     for batch in group:
@@ -182,7 +184,7 @@ def _backward(net, group, loss_fn, devices, workers):
             with autograd.record():
                 logits = net(words, segments, valid_length)
                 losses = loss_fn(logits, labels)
-                loss = losses.sum() / num_samples
+                loss = losses.sum() / num_samples * loss_scale
             loss.backward()
             correct = (logits.argmax(axis=1) == labels.astype("float32")).sum()
             sums["loss"] = sums["loss"] + losses.sum().as_in_context(devices[0])

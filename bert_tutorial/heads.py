@@ -8,7 +8,7 @@ from mxnet import nd
 from mxnet.gluon import HybridBlock, nn
 from mxnet.ndarray import NDArray
 
-from .blocks import GELU, LAYER_NORM_EPSILON, dense
+from .blocks import GELU, LAYER_NORM_EPSILON, PositionWiseDense, dense
 from .encoder import BERTModel, leave_shared_memory
 
 
@@ -80,10 +80,10 @@ class MLMDecoder(HybridBlock):
         super().__init__(**kwargs)
         shared = {} if word_embed is None else {"params": word_embed.params}
         self.decoder = nn.HybridSequential()
-        self.decoder.add(dense(units, in_units=units))
+        self.decoder.add(PositionWiseDense(units, in_units=units))
         self.decoder.add(GELU())
         self.decoder.add(nn.LayerNorm(epsilon=LAYER_NORM_EPSILON, in_channels=units))
-        self.decoder.add(dense(vocab_size, in_units=units, **shared))
+        self.decoder.add(PositionWiseDense(vocab_size, in_units=units, **shared))
 
     def forward(self, encodings, masked_positions):
         """See the class."""

@@ -214,6 +214,8 @@ def pretrain_loop(
 ):
     """Pre-train BERT: predict masked word pieces and next sentences.
 
+    It computes in the precision that `set_precision` gave the network.
+
     Parameters
     ----------
     net : BERTForPreTraining
@@ -275,7 +277,13 @@ def pretrain_loop(
             last_step - first_step,
             islice(stream, last_step - first_step),
             lambda pairs: _backward(
-                net, train.batch(pairs, masks()), loss_fn, training.devices, workers, train.next_sentence
+                net,
+                train.batch(pairs, masks()),
+                loss_fn,
+                training.devices,
+                workers,
+                train.next_sentence,
+                training.loss_scale,
             ),
             _means,
             f"round {number}/{rounds}",
@@ -304,8 +312,11 @@ def _shares(batch, devices, workers):
     ]
 
 
-def _backward(net, batch, loss_fn, devices, workers, next_sentence):
-    """Gradients of the mean over the batch's masked word pieces plus the mean over its pairs: this worker's part."""
+def _backward(net, batch, loss_fn, devices, workers, next_sentence, loss_scale):
+    """This worker's part of the gradients of `loss_scale` times the loss.
+
+    That is the mean over the batch's masked word pieces plus the mean over its pairs.
+    """
     num_masked = max(1.0, batch.masked_weights.sum())
     sums = {name: nd.zeros(1, devices[0]) for name in ("loss", "mlm_loss", "ns_loss")}
     sums["steps"] = nd.full(1, float(workers.rank == 0), devices[0])
@@ -316,7 +327,8 @@ def _backward(net, batch, loss_fn, devices, workers, next_sentence):
             mlm_loss = mlm_loss * float(part.masked_weights.sum() / num_masked)
             ns_loss = ns_loss * (len(part.words) / len(batch.words))
             loss = mlm_loss + ns_loss if next_sentence else mlm_loss
-        loss.backward()
+            scaled_loss = loss * loss_scale
+        scaled_loss.backward()
         for name, value in (("loss", loss), ("mlm_loss", mlm_loss), ("ns_loss", ns_loss)):
             sums[name] = sums[name] + value.as_in_context(devices[0])
     return sums, int(batch.valid_length.sum())

@@ -23,12 +23,14 @@ from mxnet import gluon, nd
 from tqdm.auto import tqdm
 
 from .checkpoint import checkpoint_exists, load_checkpoint, save_checkpoint, write_errors
+from .precision import new_loss_scaler, precision_of, refuse_precision
 from .runtime import interrupts_held, list_devices, raise_kept_interrupt, seed_everything
 from .workers import ALONE
 
 READ_INTERVAL = 0.5  # seconds between two readings of the running sums; each reading waits for the device
 SAVE_INTERVAL = 60  # seconds between two checkpoints
 SAVE_SHARE = 0.02  # of the time, at most, goes into checkpoints
+SMALLEST_LOSS_SCALE = 1e-4  # as fairseq's; below it, smaller numbers are not what the gradients lack
 
 
 class TrainingDivergedError(FloatingPointError):
@@ -96,10 +98,13 @@ def place(net, ctx):
 
     Raises
     ------
+    NotImplementedError
+        The devices cannot compute in the network's precision.
     ValueError
         `ctx` is empty, or names a device twice.
     """
     devices = list_devices(ctx)
+    refuse_precision(precision_of(net), devices)
     for parameter in net.collect_params().values():
         if parameter.list_ctx() != devices:
             parameter.reset_ctx(devices)
@@ -162,7 +167,7 @@ class Training:
         self.keep_best, self.workers = keep_best, workers
         self.checkpoint = Path(checkpoint) if checkpoint and workers.rank == 0 else None
         # As a checkpoint gives it back: lists for tuples. What JSON cannot hold is an error now, not at the first save.
-        identity = {"recipe": asdict(recipe), "settings": settings or {}}
+        identity = {"recipe": asdict(recipe), "settings": {"precision": precision_of(net), **(settings or {})}}
         self.identity = json.loads(json.dumps(identity, default=np.generic.item))
         self.seed = np.random.randint(2**31) if recipe.seed is None else self.identity["recipe"]["seed"]
         workers.claim()
@@ -195,6 +200,8 @@ class Training:
             self.trainer._init_kvstore()
             self.trainer._init_params()
             nd.waitall()
+        # as amp.init_trainer names it: gluon.Trainer then skips a step whose gradients are not finite
+        self.trainer._amp_loss_scaler = self.loss_scaler = new_loss_scaler(precision_of(net))
         # on disk: beside weights, gradients and the optimiser's two means it would be a fifth copy of the network
         self.kept_file = self._place_to_keep()
         weakref.finalize(self, self.kept_file.unlink, missing_ok=True)
@@ -227,9 +234,9 @@ class Training:
         groups : iterable
             What `backward` takes, one for each step of the round. Drawn with the step's random numbers.
         backward : callable
-            Computes gradients from a group, each worker and device those of its share; returns the share's sums, a dict
-            of str to arrays of one number on the first device, whose "loss" must stay finite, and the group's number of
-            tokens.
+            Computes gradients of `loss_scale` times the loss from a group, each worker and device those of its share;
+            returns the share's sums, a dict of str to arrays of one number on the first device, whose "loss" must stay
+            finite, and the group's number of tokens.
         means : callable
             Makes a dict of str to float, to be shown, of the sums over the round so far.
         description : str
@@ -288,14 +295,24 @@ class Training:
         """Seed of a step's random numbers."""
         return int(np.random.SeedSequence([self.seed, *step]).generate_state(1)[0] >> 1)
 
+    @property
+    def loss_scale(self):
+        """What `backward` multiplies the loss with before it computes gradients."""
+        return self.loss_scaler.loss_scale if self.loss_scaler else 1.0
+
     def _step(self, step, group, backward):
+        loss_scale = self.loss_scale
         sums, tokens = backward(group)
         lr = learning_rate(step, self.recipe.num_steps, self.recipe.lr, self.recipe.warmup_ratio)
         self.trainer.set_learning_rate(lr)
         self._sum_gradients()
-        _, ratio, _ = nlp.utils.grad_global_norm(self.parameters.values(), self.recipe.clip_norm)
-        self.trainer._scale = 1 / ratio  # the optimiser multiplies with it as it reads the gradients
+        _, ratio, _ = nlp.utils.grad_global_norm(self.parameters.values(), self.recipe.clip_norm * loss_scale)
+        self.trainer._scale = 1 / (ratio * loss_scale)  # the optimiser multiplies with it as it reads the gradients
         self.trainer.update(1)
+        if self.loss_scale < SMALLEST_LOSS_SCALE:
+            raise TrainingDivergedError(
+                f"the gradients overflow {self.identity['settings']['precision']} at step {step}"
+            )
         if self.adds_gradients:
             for parameter in self.parameters.values():
                 parameter.zero_grad()
@@ -368,6 +385,7 @@ class Training:
             "sums": {"seconds": self.sums.seconds, **self.sums.totals},
             "history": self.history,
             "kept": self.kept,
+            "loss_scaler": self.loss_scaler and vars(self.loss_scaler),
         }
 
     def restore(self):
@@ -385,6 +403,8 @@ class Training:
         self._refuse_another_run(arrays, state)
         self.seed, self.step, self.history = state["seed"], state["step"], state["history"]
         self.sums = RunningSums(**state["sums"])
+        if self.loss_scaler:
+            vars(self.loss_scaler).update(state["loss_scaler"])
         for name, parameter in self.parameters.items():
             parameter.set_data(arrays[f"net/{name}"])
         if self.keep_best:
