@@ -133,8 +133,7 @@ def train_loop(
             row[f"{score_name}_accuracy"], row[f"{score_name}_loss"] = score.accuracy, score.loss
         training.finish_round(row)
         tqdm.write(_describe(row))
-    if training.keep_best:
-        training.load_kept()
+    training.finish()
     return training.history
 
 

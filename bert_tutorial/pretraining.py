@@ -299,6 +299,7 @@ def pretrain_loop(
         tqdm.write(_describe(row))
         if on_round:
             on_round(row)
+    training.finish()
     return training.history
 
 

@@ -204,14 +204,14 @@ class Training:
         self.trainer._amp_loss_scaler = self.loss_scaler = new_loss_scaler(precision_of(net))
         # on disk: beside weights, gradients and the optimiser's two means it would be a fifth copy of the network
         self.kept_file = self._place_to_keep()
-        weakref.finalize(self, self.kept_file.unlink, missing_ok=True)
         self.keep("before training")
 
     def _place_to_keep(self):
-        if self.checkpoint:  # always the same: what a killed run leaves there goes with the run that continues it
+        if self.checkpoint:  # always the same: what a stopped run leaves there goes with the run that continues it
             return self.checkpoint.with_name(f".{self.checkpoint.stem}.kept")
         descriptor, name = tempfile.mkstemp(prefix="bert_tutorial-")
         os.close(descriptor)
+        weakref.finalize(self, Path(name).unlink, missing_ok=True)
         return Path(name)
 
     def _agree_with_worker_0(self):
@@ -360,6 +360,12 @@ class Training:
         """Put the kept parameters into the network."""
         for name, array in nd.load(str(self.kept_file)).items():
             self.parameters[name].set_data(array)
+
+    def finish(self):
+        """End the run: leave the network with the best round's parameters, if those were kept, and tidy up."""
+        if self.keep_best:
+            self.load_kept()
+        self.kept_file.unlink(missing_ok=True)
 
     def _values(self):
         return {name: parameter.data(self.devices[0]) for name, parameter in self.parameters.items()}

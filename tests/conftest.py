@@ -48,6 +48,19 @@ def tiny_checkpoint(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def table(tmp_path_factory):
+    """A task that the tiny network can do: 160 reviews to train on, 42 for the test."""
+    path = tmp_path_factory.mktemp("data") / "reviews.tsv"
+    rows = [
+        f"{split}\t{label}\tthe film {i} was {'great great great' if label else 'awful awful awful'}"
+        for split, count in (("train", 80), ("test", 21))
+        for i, label in enumerate([0, 1] * count)
+    ]
+    path.write_text("\n".join(["split\tlabel\ttext", *rows]) + "\n")
+    return path
+
+
+@pytest.fixture(scope="session")
 def minilm():
     """Folder of the real weights, fetched the first time."""
     try:

@@ -28,19 +28,6 @@ def run(*arguments, code=0, **options):
     return result
 
 
-@pytest.fixture(scope="module")
-def table(tmp_path_factory):
-    """A task that the tiny network can do."""
-    path = tmp_path_factory.mktemp("data") / "reviews.tsv"
-    rows = [
-        f"{split}\t{label}\tthe film {i} was {'great great great' if label else 'awful awful awful'}"
-        for split, count in (("train", 80), ("test", 21))
-        for i, label in enumerate([0, 1] * count)
-    ]
-    path.write_text("\n".join(["split\tlabel\ttext", *rows]) + "\n")
-    return path
-
-
 SMALL = ("--epochs", 3, "--batch-size", 8, "--max-length", 32, "--lr", 0.003)
 
 
@@ -224,7 +211,7 @@ def test_module_and_interrupt(tiny_checkpoint, table, tmp_path):
     assert "Traceback" not in error
     assert "interrupted" in error
     assert "--resume" in error
-    assert set(os.listdir(tmp_path / "a")) <= {"checkpoint.params", "checkpoint.previous.params"}
+    assert set(os.listdir(tmp_path / "a")) <= {"checkpoint.params", "checkpoint.previous.params", ".checkpoint.kept"}
     for output, extra in (("a", ["--resume"]), ("b", [])):
         subprocess.run(command(tmp_path / output, *extra), check=True, capture_output=True)
     losses = [json.loads((tmp_path / output / "metrics.json").read_text())["loss"] for output in ("a", "b")]

@@ -39,6 +39,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mxnet import autograd, gluon, init, nd, sym
 from mxnet.contrib.amp.loss_scaler import LossScaler
+from test_devices import parameters
 
 needs_bfloat16 = pytest.mark.skipif(not cpu_flags() & BFLOAT16, reason="this CPU has no bfloat16")
 ROUNDING = 2.0**-8  # of a number to bfloat16, relative
@@ -87,16 +88,6 @@ def error(found, expected):
         np.concatenate([arrays[name].ravel() for name in sorted(arrays)]) for arrays in (found, expected)
     )
     return np.linalg.norm(found - expected) / np.linalg.norm(expected)
-
-
-def parameters(net):
-    """Of the first device, after a look at the copies on the others."""
-    found = {}
-    for name, parameter in net._collect_params_with_prefix().items():
-        found[name], *others = (array.asnumpy() for array in parameter.list_data())
-        for other in others:
-            np.testing.assert_array_equal(other, found[name], err_msg=name)
-    return found
 
 
 def fine_tune(net, ctx=ONE, loss=LOSS, lr=2e-3, sizes=SIZES, **options):
@@ -456,19 +447,6 @@ def run(*arguments, code=0):
     assert result.exit_code == code, result.output
     assert "Traceback" not in result.output
     return result
-
-
-@pytest.fixture
-def table(tmp_path):
-    """A task that the tiny network can do."""
-    path = tmp_path / "reviews.tsv"
-    rows = [
-        f"{split}\t{label}\tthe film {i} was {'great great great' if label else 'awful awful awful'}"
-        for split, count in (("train", 40), ("test", 20))
-        for i, label in enumerate([0, 1] * count)
-    ]
-    path.write_text("\n".join(["split\tlabel\ttext", *rows]) + "\n")
-    return path
 
 
 @needs_bfloat16

@@ -497,15 +497,8 @@ print(json.dumps(found))
 
 
 @pytest.mark.slow
-def test_killed_thirty_times(tmp_path, tiny_checkpoint):
-    rows = [
-        f"{split}\t{label}\tthe film {i} was {'great great great' if label else 'awful awful awful'}"
-        for split, count in (("train", 100), ("test", 10))
-        for i, label in enumerate([0, 1] * count)
-    ]
-    table = tmp_path / "reviews.tsv"
-    table.write_text("\n".join(["split\tlabel\ttext", *rows]) + "\n")
-    options = ["--pretrained", tiny_checkpoint, "--data", table, "--epochs", 12, "--batch-size", 8, "--max-length", 32]
+def test_killed_thirty_times(tmp_path, tiny_checkpoint, table):
+    options = ["--pretrained", tiny_checkpoint, "--data", table, "--epochs", 15, "--batch-size", 8, "--max-length", 32]
     command = [sys.executable, "-c", FINETUNE, *map(str, (*options, tmp_path, 30))]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     log = tmp_path / "log"
