@@ -469,8 +469,11 @@ def _check_fit(parameters, tensors, source):
 def _fill(parameters, tensors, devices):
     for name, parameter in parameters.items():
         parameter.grad_req = "null"
-        array = mx.nd.from_numpy(np.ascontiguousarray(tensors.pop(name)))
-        parameter._load_init(array, devices)  # what load_parameters calls for each array it reads
+        # from_numpy would share the memory, and MXNet's threads give it back as late as Python's end: an abort then
+        tensor = tensors.pop(name)
+        parameter._load_init(mx.nd.empty(tensor.shape, mx.cpu()), devices)  # as load_parameters does
+        for data in parameter._data:
+            data[:] = tensor
         attach_gradient(parameter)
 
 

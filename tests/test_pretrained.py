@@ -3,6 +3,8 @@ import io
 import json
 import os
 import shutil
+import subprocess
+import sys
 import time
 import zipfile
 from pathlib import Path
@@ -115,6 +117,16 @@ def test_minilm_agrees_with_hugging_face_on_real_reviews(minilm):
             )
         expected = outputs.last_hidden_state.numpy(), outputs.pooler_output.numpy()
         assert_same_outputs(run(ours, data), expected, data["valid_length"])
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_a_program_that_ends_after_loading_ends_well(minilm):
+    """With the memory of the file's tensors shared, most of them aborted."""
+    program = f"import bert_tutorial; bert = bert_tutorial.load_pretrained({str(minilm)!r})"
+    for _ in range(4):
+        result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+        assert (result.returncode, result.stderr) == (0, "")
 
 
 @pytest.mark.network
