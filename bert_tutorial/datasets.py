@@ -99,7 +99,7 @@ def load_imdb(split, root=None, limit=None):
     _check_limit(limit)
     records, order = _store(
         lambda: (
-            (place, _record(_clean(text, name), _label(score, name)))
+            (place, _record(_clean(text, name), label_of_score(score, name)))
             for place, name, text, score in _read_scored_reviews(root, split)
         )
     )
@@ -320,7 +320,7 @@ def _check_limit(limit):
         raise ValueError(f"limit must be at least 1, not {limit}")
 
 
-def _label(score, name):
+def label_of_score(score, name):
     """1 for scores of 7 to 10, 0 for 1 to 4; IMDB's labelled reviews have no others."""
     if 7 <= score <= 10:
         return 1

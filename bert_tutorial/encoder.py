@@ -71,7 +71,7 @@ class BERTEncoder(HybridBlock):
         return super().forward(words, segments, mask)
 
     def hybrid_forward(self, F, words, segments, mask):
-        X = self._embed(F, words, segments)
+        X = self._embed(F, self.word_embed(words), segments)
         for blk in self.blks:
             X = blk(X, mask)
         return X
@@ -79,15 +79,15 @@ class BERTEncoder(HybridBlock):
     def first(self, words, segments, mask=None):
         """The encoding of the first position, [CLS], alone: (B, units); the last block computes nothing else."""
         F, words, segments, mask = self._prepare(words, segments, mask)
-        X = self._embed(F, words, segments)
+        X = self._embed(F, self.word_embed(words), segments)
         *blks, last = self.blks
         for blk in blks:
             X = blk(X, mask)
         return last.first(X, mask).reshape((0, -1))
 
-    def _embed(self, F, words, segments):
+    def _embed(self, F, word_vectors, segments):
         X = self.pos_encoding(self.segment_embed(segments))  # (B, L, C)
-        return self.dropout(add_norm(F, self.word_embed(words), X, self.norm, nn.Dropout(0)))
+        return self.dropout(add_norm(F, word_vectors, X, self.norm, nn.Dropout(0)))
 
     def _prepare(self, words, segments, mask):
         if isinstance(words, NDArray):

@@ -44,6 +44,7 @@ def train_loop(
     checkpoint=None,
     resume=False,
     settings=None,
+    on_epoch=None,
     workers=ALONE,
 ):
     """Fine-tune a classifier with AdamW, linear warm-up and decay, and gradient clipping.
@@ -85,6 +86,8 @@ def train_loop(
         Continue from `checkpoint`, if it exists: the result has the same bits as that of a run never stopped.
     settings : dict, optional
         What else makes this run what it is: data, lengths, ... Resuming with others is refused.
+    on_epoch : callable, optional
+        Called with each row of the history, to draw a curve.
     workers : Workers, optional
         The processes that train this network together, from `join_workers`. All have the same data and share out each
         batch; the step is that of one process. Worker 0 reads and writes the checkpoint.
@@ -133,6 +136,8 @@ def train_loop(
             row[f"{score_name}_accuracy"], row[f"{score_name}_loss"] = score.accuracy, score.loss
         training.finish_round(row)
         tqdm.write(_describe(row))
+        if on_epoch:
+            on_epoch(row)
     training.finish()
     return training.history
 

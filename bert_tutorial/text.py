@@ -266,6 +266,33 @@ class FastTokenizer:
         return digest.hexdigest()
 
 
+def lookups(word, vocabulary):
+    """What WordPiece looks up to cut a word: from each place the longest piece first, until one is found.
+
+    The tokenizers do this in C++ and Rust; this is the same, to look at. Every piece that is found is one of the
+    word's; if none is found from some place, the whole word is [UNK].
+
+    Parameters
+    ----------
+    word : str
+    vocabulary : nlp.vocab.BERTVocab
+
+    Yields
+    ------
+    begin, end : int
+        The piece is word[begin:end], with "##" in front if it continues the word.
+    found : bool
+        Whether the vocabulary holds it.
+
+    Source: Devlin et al. 2018, the authors' published code (tokenization.py).
+    """
+    begin, end = 0, len(word)
+    while begin < end:
+        found = ("##" if begin else "") + word[begin:end] in vocabulary
+        yield begin, end, found
+        begin, end = (end, len(word)) if found else (begin, end - 1)
+
+
 def _cut_words(text, lower, basic_tokenizer):
     """`basic_tokenizer(text)`, faster where the text is ASCII."""
     _require_string(text)

@@ -75,9 +75,11 @@ def test_learning_rate_rises_then_falls(num_steps, ratio):
 
 
 def test_it_learns():
-    net = build()
-    history = train_loop(net, make_batches([16] * 20), make_batches([16], seed=9), 3, 1e-2, CTX, LOSS, seed=1)
+    net, shown = build(), []
+    batches, test_batches = make_batches([16] * 20), make_batches([16], seed=9)
+    history = train_loop(net, batches, test_batches, 3, 1e-2, CTX, LOSS, seed=1, on_epoch=shown.append)
     assert [row["epoch"] for row in history] == [1, 2, 3]
+    assert shown == history
     assert history[-1]["train_loss"] < history[0]["train_loss"]
     assert history[-1]["test_accuracy"] == 1
     assert history[-1]["tokens_per_second"] > 0

@@ -1,7 +1,11 @@
-"""Every notebook runs from top to bottom, and is committed as a reader should find it."""
+"""Every notebook runs from top to bottom without a network, and is committed as a reader should find it."""
 
 import os
+import re
+import subprocess
+import sys
 from pathlib import Path
+from statistics import median
 
 import jupytext
 import nbformat
@@ -49,15 +53,76 @@ def test_there_are_notebooks():
     assert NOTEBOOKS
 
 
+@pytest.fixture(scope="module")
+def offline():
+    """Environment of a Python, and those that it starts, that reaches no other machine."""
+    folders = [str(ROOT / "tests" / "offline"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(folders)}
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "example.org"])
+def test_nothing_is_reached_offline(offline, host):
+    program = f"import socket; socket.create_connection(({host!r}, 80), timeout=1)"
+    result = subprocess.run([sys.executable, "-c", program], env=offline, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 1
+    assert "offline: " in result.stderr.splitlines()[-1]
+
+
+@pytest.fixture(scope="module")
+def runs():
+    """What the notebooks that ran printed at their ends, by path."""
+    return {}
+
+
 @pytest.mark.slow
 @pytest.mark.network
-def test_notebook_runs(path, notebook, tmp_path, minilm):
+def test_notebook_runs(path, notebook, tmp_path, offline, runs, minilm):
     client = NotebookClient(
         notebook, timeout=900, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
     )
-    client.execute()
+    client.execute(env=offline)
     assert not os.listdir(tmp_path), "a notebook leaves no files behind unasked"
     assert_checks_say(notebook, "not yet" if path in NOTEBOOKS else "right")
+    if path in NOTEBOOKS:
+        runs[path] = took(notebook)
+
+
+def claim(notebook):
+    """Seconds and GB that the notebook's first cell tells the reader."""
+    claimed = re.search(
+        r"\*\*Time and memory\.\*\* About ([\d.]+) (seconds|minutes?) and ([\d.]+) GB of memory on two CPU cores",
+        "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown"),
+    )
+    return float(claimed[1]) * (1 if claimed[2] == "seconds" else 60), float(claimed[3])
+
+
+def took(notebook):
+    """Seconds and GB that the notebook printed at its end."""
+    printed = "".join(output.get("text", "") for cell in code_cells(notebook) for output in cell.outputs)
+    found = re.search(r"the whole notebook took (\d+) s; peak memory ([\d.]+) GB", printed)
+    return float(found[1]), float(found[2])
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=ids)
+def test_committed_time_and_memory_are_as_claimed(path):
+    notebook = read(path)
+    for claimed, measured in zip(claim(notebook), took(notebook), strict=True):
+        assert 1 / 2 <= measured / claimed <= 2
+    assert took(notebook)[0] <= 4 * 60
+
+
+@pytest.mark.slow
+def test_time_and_memory_are_as_claimed(runs):
+    """Here too; times by the speed of this machine, as the notebooks together show it, and up to 15 seconds."""
+    if len(runs) < len(NOTEBOOKS):
+        pytest.skip("not all notebooks were run")
+    claims = {path: claim(read(path)) for path in runs}
+    speed = median(runs[path][0] / claims[path][0] for path in runs)
+    print(f"this machine takes {speed:.2f} times as long as the notebooks say")
+    for path, (seconds, gigabytes) in runs.items():
+        expected = claims[path][0] * speed
+        assert abs(seconds - expected) < 15 or 1 / 2 <= seconds / expected <= 2, f"{path.name}: {seconds} s"
+        assert 1 / 2 <= gigabytes / claims[path][1] <= 2, f"{path.name}: {gigabytes} GB"
 
 
 def test_committed_checks_fail_on_stubs_and_pass_on_solutions(path, notebook):
@@ -101,6 +166,14 @@ def test_every_figure_has_alt_text(notebook):
 
 def test_notebook_is_small(path):
     assert path.stat().st_size < 1_000_000
+
+
+def test_readme_lists_every_notebook_with_its_time():
+    rows = re.findall(
+        r"\| \[[^]]+\]\(notebooks/(\w+)\.ipynb\) \|[^|]+\| ([\d.]+) (\w+) \|", (ROOT / "README.md").read_text()
+    )
+    times = {name: float(number) * {"seconds": 1}.get(unit, 60) for name, number, unit in rows}
+    assert times == {path.stem: claim(read(path))[0] for path in NOTEBOOKS}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=ids)

@@ -51,13 +51,26 @@ def test_lock_pins_every_requirement_of_setup(setup, python, system, machine):
         if not requirement.marker or requirement.marker.evaluate(place):
             assert canonicalize_name(requirement.name) not in pinned
             pinned[canonicalize_name(requirement.name)] = requirement
-    for wanted in map(Requirement, setup["install_requires"] + setup["extras_require"]["dev"]):
+    extras = setup["extras_require"]
+    for wanted in map(Requirement, setup["install_requires"] + extras["dev"] + extras["book"]):
         (pin,) = pinned[canonicalize_name(wanted.name)].specifier
         assert pin.operator == "=="
         assert wanted.specifier.contains(pin.version), f"{wanted} is not met by {pin}"
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", "requirements-gpu.lock"])
+def test_browser_lock_fits_the_lock(setup):
+    browser = [requirement for requirement, _ in read_lock("requirements-browser.lock")]
+    assert "playwright" in [requirement.name for requirement in browser]
+    for requirement in browser:
+        pins = {pin.specifier for pin, _ in read_lock() if pin.name == requirement.name}
+        assert not pins or requirement.specifier in pins, requirement
+    assert [Requirement(line) for line in setup["extras_require"]["browser"]] == browser
+
+
+LOCKS = ["requirements.lock", "requirements-browser.lock", "requirements-gpu.lock"]
+
+
+@pytest.mark.parametrize("name", LOCKS)
 def test_every_lock_entry_has_hashes(name):
     for requirement, hashes in read_lock(name):
         assert hashes, requirement

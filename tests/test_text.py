@@ -17,6 +17,7 @@ from bert_tutorial.text import (
     FastTokenizer,
     learn_vocabulary,
     load_vocabulary,
+    lookups,
     save_vocabulary,
 )
 
@@ -375,3 +376,13 @@ def test_the_smallest_learned_vocabulary():
 def test_one_string_is_no_list_of_texts_to_learn_from():
     with pytest.raises(TypeError, match="a list"):
         learn_vocabulary("the film", 100)
+
+
+@given(text=TEXTS)
+def test_lookups_find_the_pieces_of_each_word(vocabulary, text):
+    tokenizer = FastTokenizer(vocabulary)
+    for word in nlp.data.BERTBasicTokenizer()(text):
+        tries = list(lookups(word, vocabulary))
+        pieces = [("##" if begin else "") + word[begin:end] for begin, end, found in tries if found]
+        spelled = tries[-1][1] == len(word) and tries[-1][2] and len(word) <= LONGEST_WORD
+        assert tokenizer(word) == (pieces if spelled else ["[UNK]"])
