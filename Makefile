@@ -1,17 +1,22 @@
 # Works with GNU make 3.81 (macOS). Another Python: make demo PYTHON=python3.11
 PIP = .venv/bin/python -m pip --quiet --disable-pip-version-check
+SPHINX = .venv/bin/python -m sphinx
+BUILD = build
 
-.PHONY: help venv gpu demo test lab lint notebooks bench lock clean
+.PHONY: help venv gpu demo test browser lab lint notebooks book slides bench lock clean
 
 help:
 	@echo 'make demo       set up, fetch weights, fine-tune on the shipped reviews, predict'
 	@echo 'make gpu        set up, put MXNet for NVIDIA GPUs into .venv (several GB; not tried on a GPU)'
 	@echo 'make lab        set up, open the notebooks in JupyterLab'
 	@echo 'make test       set up, run every test'
+	@echo 'make browser    set up, install Playwright: make test then tests in Chromium too, where it is installed'
 	@echo 'make lint       set up, check style and format'
 	@echo 'make notebooks  set up, run every notebook again and keep its output'
+	@echo 'make book       set up, make the notebooks a book in build/book, to be read without a network'
+	@echo 'make slides     set up, make the notebooks slides in build/slides, to be shown without a network'
 	@echo 'make bench      set up, measure against PyTorch (BENCH=--quick: a few minutes)'
-	@echo 'make lock       write requirements.lock anew from setup.py (needs uv)'
+	@echo 'make lock       write requirements.lock and requirements-browser.lock anew from setup.py (needs uv)'
 	@echo 'make clean      remove .venv, .venv-peer and what builds and tests left; runs/ stays'
 
 venv:
@@ -42,6 +47,9 @@ demo: venv
 test: venv
 	.venv/bin/python -m pytest
 
+browser: venv
+	$(PIP) install --no-deps --require-hashes -r requirements-browser.lock
+
 lab: venv
 	.venv/bin/jupyter lab notebooks
 
@@ -52,15 +60,27 @@ lint: venv
 notebooks: venv
 	.venv/bin/python .ci/execute_notebooks.py notebooks/*.ipynb $(wildcard notebooks/solutions/*.ipynb)
 
+# From a copy, in which the first page lies above all others.
+book: BUILDER = html
+slides: BUILDER = revealjs
+book slides: venv
+	rm -rf $(BUILD)/$@ $(BUILD)/$@-source
+	mkdir -p $(BUILD)/$@-source
+	cp -R *.md LICENSE benchmarks docs notebooks docs/book/index.md $(BUILD)/$@-source
+	$(SPHINX) --quiet -b $(BUILDER) -c docs/book -d $(BUILD)/$@-source/.doctrees $(BUILD)/$@-source $(BUILD)/$@
+	@echo 'Open $(BUILD)/$@/index.html in a browser.'
+
 bench: venv
 	.venv/bin/python -m benchmarks.bench $(BENCH)
 
 # argon2-cffi-bindings: newer ones have no wheel for macOS on x86-64.
+LOCK = uv pip compile --quiet --no-config --no-python-downloads --universal --python-version 3.10 --generate-hashes \
+  --custom-compile-command 'make lock'
 lock:
 	@command -v uv >/dev/null || { echo 'make lock needs uv (docs.astral.sh/uv).' >&2; exit 1; }
-	echo 'argon2-cffi-bindings<26' | uv pip compile --quiet --no-config --no-python-downloads --universal \
-	  --python-version 3.10 --extra dev --constraints - --generate-hashes \
-	  --custom-compile-command 'make lock' --output-file requirements.lock setup.py >/dev/null
+	echo 'argon2-cffi-bindings<26' | $(LOCK) --extra dev --extra book --constraints - \
+	  --output-file requirements.lock setup.py >/dev/null
+	echo 'playwright>=1.50' | $(LOCK) --constraints requirements.lock --output-file requirements-browser.lock - >/dev/null
 
 clean:
 	rm -rf .venv .venv-peer build dist *.egg-info bert_tutorial/operators-*.so

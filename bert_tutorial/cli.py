@@ -42,6 +42,7 @@ from .training import TrainingDivergedError
 from .workers import join_workers
 
 VERSIONED = ("gluonnlp", "d2l", "numpy", "tokenizers")
+COURSE = ("minilm-l6", "bert-base", "imdb")
 CHECKPOINT = "checkpoint.params"
 MINIMUM_FOR_VALIDATION = 1000  # reviews; a tenth of fewer cannot tell one epoch from another
 
@@ -103,12 +104,28 @@ def doctor():
 
 
 @main.command()
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
-def fetch(names):
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--all", "everything", is_flag=True, help="All that the course uses: minilm-l6, bert-base, imdb.")
+@click.option(
+    "--to",
+    "folder",
+    type=click.Path(file_okay=False, resolve_path=True),
+    help="Fill this folder instead of the cache; BERT_TUTORIAL_CACHE=DIR then makes it the cache.",
+)
+def fetch(names, everything, folder):
     """Fetch NAMEs into the cache: minilm-l6, bert-base, hf:ORG/NAME, or imdb (the whole data set)."""
-    for name in names:
-        folder = fetch_imdb() if name == "imdb" else pretrained_folder(name)
-        click.echo(f"{name}: {folder}")
+    if everything == bool(names):
+        raise click.UsageError("give at least one NAME, or --all")
+    if folder:
+        os.environ["BERT_TUTORIAL_CACHE"] = folder
+    failures = {}
+    for name in COURSE if everything else names:
+        try:
+            click.echo(f"{name}: {fetch_imdb() if name == 'imdb' else pretrained_folder(name)}")
+        except FetchError as error:
+            failures[name] = str(error)
+    if failures:
+        raise FetchError("\n".join([*failures.values(), f"Not fetched: {', '.join(failures)}"]))
 
 
 @main.command()
@@ -300,6 +317,7 @@ def launch(workers, servers, hosts, address, command):
     try:
         launch_workers([sys.executable, "-m", "bert_tutorial", *command], workers, servers, names, address)
     except WorkerError as error:
+        click.echo(err=True)  # ends the line of worker 0's progress bar
         raise WorkerError(f"{error}\nThe run has ended. {_how_to_resume(checkpoint)}".rstrip()) from None
 
 

@@ -1,8 +1,11 @@
-"""A tiny random checkpoint, the place of the real reviews, and a web server to fetch from."""
+"""A tiny random checkpoint, the place of the real reviews, a web server to fetch from, and the built book."""
 
 import json
 import os
+import shlex
 import string
+import subprocess
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -157,3 +160,24 @@ def cache(tmp_path, monkeypatch):
     folder = tmp_path / "cache"
     monkeypatch.setenv("BERT_TUTORIAL_CACHE", str(folder))
     return folder
+
+
+def make(target, folder):
+    """Run `make target` with the tests' own Python, into `folder`; fail with its output unless it is silent."""
+    variables = [f"BUILD={folder}", f"SPHINX={shlex.quote(sys.executable)} -m sphinx"]
+    command = ["make", "--silent", "--old-file=venv", target, *variables]
+    result = subprocess.run(command, cwd=Path(__file__).parent.parent, capture_output=True, text=True, timeout=300)
+    assert (result.returncode, result.stderr) == (0, ""), result.stdout + result.stderr
+    return folder / target
+
+
+@pytest.fixture(scope="session")
+def book(tmp_path_factory):
+    """The folder that `make book` makes."""
+    return make("book", tmp_path_factory.mktemp("build"))
+
+
+@pytest.fixture(scope="session")
+def slides(tmp_path_factory):
+    """The folder that `make slides` makes."""
+    return make("slides", tmp_path_factory.mktemp("build"))

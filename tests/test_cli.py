@@ -12,6 +12,7 @@ import time
 
 from bert_tutorial import batches, cli, fill_mask, load_for_pretraining, load_pretrained, operators, training
 from bert_tutorial.cli import main
+from bert_tutorial.fetching import download, fetch
 from bert_tutorial.quantization import VNNI
 from bert_tutorial.runtime import cpu_flags
 
@@ -147,6 +148,9 @@ def test_help_explains_each_option(command):
         (["finetune", "--colour", "red"], 2, "--colour"),
         (["evaluate", "nowhere"], 2, "nowhere"),
         (["fetch"], 2, "NAME"),
+        (["fetch", "--all", "imdb"], 2, "NAME"),
+        (["fetch", "--to", "folder"], 2, "NAME"),
+        (["fetch", "--all", "--to", __file__], 2, "--to"),
         (["fetch", "hf:nonsense"], 1, "hf:ORG/NAME"),
         (["fetch", "minilm"], 1, "minilm-l6"),
         (["nonsense"], 2, "nonsense"),
@@ -273,6 +277,43 @@ def test_a_killed_run_on_reviews_on_disk_ends_with_the_same_bits(tiny_checkpoint
     subprocess.run(command("killed", "--resume"), check=True, capture_output=True)
     whole, killed = ((tmp_path / name / "model.params").read_bytes() for name in ("whole", "killed"))
     assert whole == killed
+
+
+@pytest.fixture
+def served(web, cache, monkeypatch):
+    """`web` with all that the course uses, and an empty cache."""
+
+    def fetch_from_web(name="imdb"):
+        return fetch(
+            name, [("web", lambda folder: download(f"{web.url}/{name}", folder / "file"))], lambda folder: None
+        )
+
+    monkeypatch.setattr(cli, "pretrained_folder", fetch_from_web)
+    monkeypatch.setattr(cli, "fetch_imdb", fetch_from_web)
+    web.files |= {f"/{name}": name for name in cli.COURSE}
+    return web
+
+
+def test_fetch_all_fills_the_folder_that_is_named(served, cache, tmp_path):
+    output = run("fetch", "--all", "--to", tmp_path / "deep" / "usb").stdout
+    for name in ("minilm-l6", "bert-base", "imdb"):
+        assert (tmp_path / "deep" / "usb" / name / "file").read_text() == name
+        assert f"{name}: {tmp_path}" in output
+    assert not cache.exists()
+    run("fetch", "--to", tmp_path / "other", "imdb")
+    assert os.listdir(tmp_path / "other") == ["imdb"]
+
+
+def test_fetch_all_keeps_what_could_be_reached_and_names_what_could_not(served, cache):
+    del served.files["/bert-base"]
+    last = run("fetch", "--all", code=1).stderr.splitlines()[-1]
+    assert "bert-base" in last
+    assert "minilm-l6" not in last
+    assert sorted(os.listdir(cache)) == ["imdb", "minilm-l6"]
+    served.files["/bert-base"] = "there again"
+    served.asked.clear()
+    run("fetch", "--all")
+    assert served.asked == ["GET /bert-base"]
 
 
 def test_offline_works_from_the_cache(tiny_checkpoint, tmp_path, monkeypatch):
