@@ -117,6 +117,7 @@ def fetch(names, everything, folder):
     if everything == bool(names):
         raise click.UsageError("give at least one NAME, or --all")
     if folder:
+        _make_folder(Path(folder))
         os.environ["BERT_TUTORIAL_CACHE"] = folder
     failures = {}
     for name in COURSE if everything else names:
@@ -369,12 +370,20 @@ def _checkpoint(output, resume, workers):
     checkpoint = output / CHECKPOINT
     if workers.rank:
         return checkpoint
-    output.mkdir(parents=True, exist_ok=True)
-    if not os.access(output, os.W_OK):
-        raise PermissionError(f"cannot write to {output}")
+    _make_folder(output)
     if resume and not checkpoint_exists(checkpoint):
         click.echo(f"no unfinished run in {output}: starting anew", err=True)
     return checkpoint
+
+
+def _make_folder(folder):
+    """Make a folder if it does not exist, and find out whether it can be written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"cannot make {folder}: {error.strerror}") from error
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"cannot write to {folder}")
 
 
 @contextmanager

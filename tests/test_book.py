@@ -54,10 +54,27 @@ def test_nothing_is_loaded_from_elsewhere(folder):
         assert not FAR.search(path.read_text(encoding="utf-8")), f"{path} loads from elsewhere"
 
 
+def test_links_lead_to_pages(folder):
+    """Not to notebooks, nor to nowhere."""
+    pages = {path.resolve(): read(path) for path in folder.glob("**/*.html")}
+    for path, page in pages.items():
+        for link in page.select("a[href]"):
+            place, _, name = link["href"].partition("#")
+            if re.match(r"\w+:", place):
+                continue
+            target = (path.parent / place).resolve() if place else path
+            assert target.is_file(), f"{path} links to {link['href']}"
+            assert target.suffix != ".ipynb", f"{path} links to {link['href']}"
+            known = not name or name.startswith("/") or pages[target].find(id=name)  # "/": a slide of reveal.js
+            assert known, f"{path} links to {link['href']}, which has no such place"
+
+
 def test_contents_list_and_neighbours(book):
     pages = [f"notebooks/{path.stem}.html" for path in NOTEBOOKS]
     links = [link["href"] for link in read(book / "index.html").select(".sidebar-tree a[href]")]
     assert [link for link in links if link in pages] == pages
+    titles = [link.text for link in read(book / "index.html").select(".sidebar-tree a[href*=notebooks]")]
+    assert [title[:3] for title in titles[: len(pages)]] == [f"{path.name[:2]} " for path in NOTEBOOKS]
     for before, after in itertools.pairwise(pages):
         assert Path(after).name in [link["href"] for link in read(book / before).select("a.next-page")]
         assert Path(before).name in [link["href"] for link in read(book / after).select("a.prev-page")]

@@ -306,7 +306,10 @@ def test_fetch_all_fills_the_folder_that_is_named(served, cache, tmp_path):
 
 def test_fetch_all_keeps_what_could_be_reached_and_names_what_could_not(served, cache):
     del served.files["/bert-base"]
-    last = run("fetch", "--all", code=1).stderr.splitlines()[-1]
+    result = run("fetch", "--all", code=1)
+    assert [line.partition(":")[0] for line in result.stdout.splitlines()] == ["minilm-l6", "imdb"]
+    assert f"{served.url}/bert-base: 404" in result.stderr
+    last = result.stderr.splitlines()[-1]
     assert "bert-base" in last
     assert "minilm-l6" not in last
     assert sorted(os.listdir(cache)) == ["imdb", "minilm-l6"]
@@ -314,6 +317,19 @@ def test_fetch_all_keeps_what_could_be_reached_and_names_what_could_not(served, 
     served.asked.clear()
     run("fetch", "--all")
     assert served.asked == ["GET /bert-base"]
+
+
+@pytest.mark.parametrize("why", ["a file is in the way", "not ours"])
+def test_fetch_to_a_folder_that_cannot_be_written_is_one_line(served, tmp_path, monkeypatch, why):
+    folder = tmp_path / "usb"
+    if why == "not ours":
+        monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
+    else:
+        (tmp_path / "usb").write_text("")
+        folder = folder / "cache"
+    (line,) = run("fetch", "--all", "--to", folder, code=1).stderr.splitlines()
+    assert str(folder) in line
+    assert served.asked == []
 
 
 def test_offline_works_from_the_cache(tiny_checkpoint, tmp_path, monkeypatch):

@@ -5,12 +5,23 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import time
 import zipfile
 from pathlib import Path
 
-from bert_tutorial import FastTokenizer, fetching, load_pretrained, load_pretrained_heads, load_reviews, pretrained
+from bert_tutorial import (
+    FastTokenizer,
+    datasets,
+    fetching,
+    load_imdb,
+    load_pretrained,
+    load_pretrained_heads,
+    load_reviews,
+    pretrained,
+)
 from bert_tutorial.batches import encode_dataset, make_loader
+from bert_tutorial.cli import main
 from bert_tutorial.fetching import FetchError
 from bert_tutorial.pretrained import BACKENDS, FILES, is_fetched, model_settings, read_config, write_zoo_checkpoint
 
@@ -18,6 +29,7 @@ import gluonnlp as nlp
 import mxnet as mx
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from huggingface_hub import constants as hub_constants
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -674,3 +686,30 @@ def test_silent_servers_are_given_up(served_zoo, hub, index, web, cache, monkeyp
     assert time.monotonic() - start < 6
     assert str(caught.value).count("timed out") == sources
     assert list(cache.iterdir()) == []
+
+
+def test_fetch_all_makes_a_cache_that_works_without_a_network(served_zoo, hub, index, web, tmp_path, monkeypatch):
+    """What a teacher does at home, and what happens in the room then. One host of IMDB is down."""
+    index(SMALL)
+    reviews = io.BytesIO()
+    with tarfile.open(fileobj=reviews, mode="w:gz") as archive:
+        for name in ("train/pos/0_9", "train/neg/0_2", "test/pos/0_8", "test/neg/0_1", "train/unsup/0_0"):
+            file = tarfile.TarInfo(f"aclImdb/{name}.txt")
+            file.size = len(name)
+            archive.addfile(file, io.BytesIO(name.encode()))
+    web.files["/aclImdb.tar.gz"] = reviews.getvalue()
+    monkeypatch.setattr(datasets, "ACL_IMDB_HASH", f"sha1:{hashlib.sha1(reviews.getvalue()).hexdigest()}")
+    monkeypatch.setattr(datasets, "ACL_IMDB_URLS", {"one": f"{web.url}/gone", "two": f"{web.url}/aclImdb.tar.gz"})
+    stick, room = tmp_path / "stick", tmp_path / "room"
+    result = CliRunner().invoke(main, ["fetch", "--all", "--to", str(stick)])
+    assert result.exit_code == 0, result.output
+    web.close()
+    stick.rename(room)
+    monkeypatch.setenv("BERT_TUTORIAL_CACHE", str(room))
+    web.asked.clear()
+    assert len(load_pretrained("minilm-l6")[1]) == 23
+    load_pretrained("bert-base")
+    assert sorted(load_imdb("train")) == [("train/neg/0_2", 0), ("train/pos/0_9", 1)]
+    assert len(load_imdb("test")) == 2
+    assert CliRunner().invoke(main, ["fetch", "--all"]).exit_code == 0
+    assert web.asked == []

@@ -37,6 +37,7 @@ revealjs_style_theme = "white"
 revealjs_static_path = ["slides.css", "slides.js"]
 revealjs_css_files = ["pygments.css", "slides.css"]
 revealjs_script_files = ["slides.js"]
+revealjs_use_section_ids = True
 revealjs_script_conf = {
     "width": 1280,
     "height": 800,

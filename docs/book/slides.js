@@ -1,11 +1,11 @@
 // A slide higher than the screen is made smaller, as far as it can be read from the last row; the rest of it is scrolled.
-const SMALLEST = 0.7;
+const SMALLEST = 70; // percent
 
 function fit() {
   const slide = Reveal.getCurrentSlide();
   slide.scrollTop = 0;
-  for (let zoom = 1; zoom >= SMALLEST; zoom -= 0.05) {
-    slide.style.zoom = zoom;
+  for (let percent = 100; percent >= SMALLEST; percent -= 5) {
+    slide.style.zoom = `${percent}%`;
     if (slide.scrollHeight <= slide.clientHeight + 1) return;
   }
 }
