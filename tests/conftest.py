@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import signal
 import string
 import subprocess
 import sys
@@ -29,6 +30,11 @@ TINY = {
 }
 LETTERS = string.ascii_lowercase + string.digits + string.punctuation
 WORDS = ["great", "awful", "film", "the", "was", "not", "movie", "plot", "acting"]
+
+
+def pytest_configure():
+    """A test run in the background inherits that Ctrl-C is ignored, and so would all that it starts."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

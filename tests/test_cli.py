@@ -203,8 +203,6 @@ def test_module_and_interrupt(tiny_checkpoint, table, tmp_path):
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
-        # a test run in the background inherits that Ctrl-C is ignored
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.time() + 120
     while not checkpoint.exists() and time.time() < deadline:

@@ -25,6 +25,14 @@ SCRIPT = Path(launched.__file__)
 alone = cache(launched.alone)
 
 
+@pytest.fixture(autouse=True)
+def _nothing_goes_on_running():
+    """A run that a test did not end would disturb all tests after it."""
+    yield
+    for child in psutil.Process().children(recursive=True):
+        child.kill()
+
+
 def run(case, folder, num_workers=2, **options):
     launch([sys.executable, str(SCRIPT), case, str(folder)], num_workers, **options)
     found = []
