@@ -180,5 +180,9 @@ def test_readme_lists_every_notebook_with_its_time():
 def test_notebook_has_the_parts_a_reader_looks_for(path):
     notebook = read(path)
     text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    for part in ("**Goal.**", "**Time and memory.**", "**You need**", "## Summary", "## Exercises", "**Next.**"):
-        assert part in text
+    for part in ("Goal.", "Time and memory.", "You need", "Try it.", "Next."):
+        assert f"**{part}**" in text
+    for heading in ("## Summary", "## Exercises"):
+        assert heading in text
+    assert code_cells(notebook)[0].source.startswith('SCALE = "laptop"  # or "full"\n')
+    assert 3 <= len(checks(notebook)) <= 5
