@@ -64,7 +64,7 @@ def library_task(corpus, num_libraries=8):
     corpus : Corpus
         Of docstrings, from `load_corpus("docstrings").split()[1]`.
     num_libraries : int, default 8
-        Those with the most docstrings; each has as many test texts as any other.
+        Those with the most docstrings in either half of their modules; each has as many test texts as any other.
 
     Returns
     -------
@@ -73,25 +73,27 @@ def library_task(corpus, num_libraries=8):
     Raises
     ------
     ValueError
-        The corpus has fewer libraries, or one of them too few modules.
+        The corpus has fewer libraries of two modules or more.
     """
     modules = defaultdict(list)  # library -> a list of docstrings for each module
     for document in corpus.documents:
         texts = [text for passage in document.passages if len((text := " ".join(passage)).split()) >= LEAST_WORDS]
         if texts:
             modules[document.source].append(texts)
-    largest = sorted(modules, key=lambda name: (-sum(map(len, modules[name])), name))[:num_libraries]
-    if len(largest) < num_libraries or any(len(modules[name]) < 2 for name in largest):
-        raise ValueError(f"the corpus must hold {num_libraries} libraries of two modules or more")
     names = re.compile(rf"\b(?:{'|'.join(map(re.escape, (*modules, *ALIASES)))})\b\W?", re.IGNORECASE)
-    train, test = [], []
-    for label, name in enumerate(largest):
-        sides = ([], [])
-        for texts in sorted(modules[name], key=len, reverse=True):  # the larger half to where there is less
-            min(sides, key=len).extend((names.sub("", text), label) for text in texts)
-        train += sides[0]
-        test += sides[1]
-    task = Task(tuple(largest), train, test)
+    sides = {}  # library -> docstrings to learn from, and for the test
+    for library, found in modules.items():
+        sides[library] = [], []
+        for texts in sorted(found, key=len, reverse=True):  # the larger half to where there is less
+            min(sides[library], key=len).extend(names.sub("", text) for text in texts)
+    count = {library: min(map(len, both)) for library, both in sides.items()}
+    classes = sorted((name for name in count if count[name]), key=lambda name: (-count[name], name))[:num_libraries]
+    if len(classes) < num_libraries:
+        raise ValueError(f"the corpus must hold {num_libraries} libraries of two modules or more")
+    train, test = (
+        [(text, label) for label, library in enumerate(classes) for text in sides[library][side]] for side in (0, 1)
+    )
+    task = Task(tuple(classes), train, test)
     smallest = min(Counter(label for _, label in test).values())
     return task._replace(test=_draw(task, test, smallest * num_libraries, seed=0))
 
