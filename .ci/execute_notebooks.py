@@ -18,6 +18,7 @@ for name in sys.argv[1:]:
     notebook = nbformat.read(path, as_version=4)
     resources = {"metadata": {"path": str(path.parent)}}
     settings = {"resources": resources, "store_widget_state": False, "coalesce_streams": True}
+    settings["extra_arguments"] = ["--log-level=ERROR"]  # else each kernel warns that it does not encrypt
     NotebookClient(notebook, timeout=900, **settings).execute()
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # times of day, different in each run
