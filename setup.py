@@ -28,6 +28,7 @@ setup(
         "numpy>=1.26,<2",  # mxnet 1.9.1 does not run on NumPy 2
         "setuptools<81",  # mxnet and gluonnlp import distutils and pkg_resources
         "click>=8.1",
+        "filelock>=3.15",
         "huggingface_hub>=0.30",
         "ipywidgets>=8",
         "jupyter>=1.1",
@@ -38,11 +39,20 @@ setup(
         "psutil>=5.9",
         "pygments>=2.17",
         "safetensors>=0.4",
+        "scikit-learn>=1.5",
         "tokenizers>=0.20",
         "tqdm>=4.66",
     ],
     extras_require={
-        "dev": ["hypothesis>=6.100", "nbclient>=0.10", "packaging>=24", "pytest>=8", "pyyaml>=6", "ruff>=0.9"],
+        "dev": [
+            "hypothesis>=6.100",
+            "nbclient>=0.10",
+            "packaging>=24",
+            "pytest>=8",
+            "pytest-xdist>=3.6",
+            "pyyaml>=6",
+            "ruff>=0.9",
+        ],
         "book": ["furo>=2024.8", "myst-nb>=1.2", "sphinx>=8", "sphinx-revealjs>=3"],
         "browser": versions("requirements-browser.lock"),
         # conda makes one call of pip for all (environment.yml)
