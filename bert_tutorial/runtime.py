@@ -1,11 +1,13 @@
 """What must be settled before MXNet loads: compatibility, threads, BLAS kernels; then devices and seeds.
 
 `prepare` runs once, when `bert_tutorial` is imported. It never overrides what the user set in the
-environment, and it records what it chose, for `bert-tutorial doctor` to show.
+environment, and it records what it chose, for `bert-tutorial doctor` to show. What it chooses is this process's own:
+programs that this one starts do not find it in their environment.
 """
 
 import ctypes
 import os
+import pickle
 import platform
 import random
 import signal
@@ -58,6 +60,7 @@ class Settings:
     threads_chosen_by: str = ""
     blas_kernels: str = ""
     blas_chosen_by: str = ""
+    own_variables: list = field(default_factory=list)  # of the environment, set by us and not by the user
     lost: list = field(default_factory=list)
     interrupted: bool = False
 
@@ -71,13 +74,17 @@ def usable_cores():
     Hyper-threads do not count (matrix products gain nothing from them); a CPU affinity mask and a
     container's CPU quota do.
     """
-    limits = [psutil.cpu_count(logical=False) or 1]
-    if hasattr(os, "sched_getaffinity"):
-        limits.append(len(os.sched_getaffinity(0)))
-    quota = _cgroup_cpus()
-    if quota:
-        limits.append(quota)
-    return max(1, min(limits))
+    logical = range(os.cpu_count() or 1)
+    cores = _physical_cores(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else logical)
+    return min(cores, _cgroup_cpus() or cores)
+
+
+def _physical_cores(cpus, folder="/sys/devices/system/cpu"):
+    """How many cores these logical CPUs, given by number, belong to."""
+    try:
+        return len({Path(folder, f"cpu{cpu}/topology/thread_siblings_list").read_text() for cpu in cpus})
+    except OSError:  # not Linux, or hidden from a container
+        return min(len(cpus), psutil.cpu_count(logical=False) or len(cpus))  # None on some machines
 
 
 def _cgroup_cpus(path="/sys/fs/cgroup/cpu.max"):
@@ -126,13 +133,16 @@ def prepare():
     if "bool" not in vars(np):
         np.bool = np.bool_  # MXNet 1.9.1 still uses the alias that NumPy 1.24 removed
     already_loaded = "mxnet" in sys.modules
-    _choose_blas_kernels(already_loaded)
-    _choose_threads()
+    variables = _choose_blas_kernels(already_loaded) | _choose_threads(already_loaded)
     if not already_loaded:
         load_cuda_libraries()
-    _import_mxnet()
-    if already_loaded:
-        _set_threads_of_loaded_mxnet()
+    _refuse_pickles()
+    os.environ.update(variables)
+    try:
+        _import_mxnet()
+    finally:
+        for name in variables:  # they are read as MXNet's libraries load, and only then
+            del os.environ[name]
 
 
 def _follow_launcher():
@@ -145,6 +155,20 @@ def _listen_to_launcher():
     while os.read(sys.stdin.fileno(), 100):  # it says "stop" and nothing else
         os.kill(os.getpid(), signal.SIGINT)
     os._exit(1)
+
+
+def _refuse_pickles():
+    """In a server of `launching`: MXNet unpickles the optimizer it is sent, and a pickle can run any program.
+
+    Our workers send none (`update_on_kvstore=False`).
+    """
+    if os.environ.get("DMLC_ROLE") == "server":
+        pickle.loads = _end_at_a_pickle
+
+
+def _end_at_a_pickle(*_):
+    print("Error: this server was sent a pickle, which could run any program: refused", file=sys.stderr, flush=True)
+    os._exit(1)  # an exception would be printed, and the server would go on
 
 
 def place_on_machine():
@@ -164,6 +188,7 @@ def _require_supported_versions():
 
 
 def _choose_blas_kernels(already_loaded):
+    """The environment variables for MXNet to load with."""
     kernels = blas_kernels(cpu_flags())
     if "OPENBLAS_CORETYPE" in os.environ:
         settings.blas_kernels = os.environ["OPENBLAS_CORETYPE"]
@@ -180,21 +205,37 @@ def _choose_blas_kernels(already_loaded):
             "may run at a third of their speed. Restart the kernel and import bert_tutorial first."
         )
     else:
-        os.environ["OPENBLAS_CORETYPE"] = kernels
         settings.blas_kernels, settings.blas_chosen_by = kernels, "this CPU's instruction sets"
+        return {"OPENBLAS_CORETYPE": kernels}
+    return {}
 
 
-def _choose_threads():
+def _choose_threads(already_loaded):
+    """The environment variables for MXNet to load with."""
+    _, workers_here = place_on_machine()
+    cores = max(1, usable_cores() // workers_here)
     if "OMP_NUM_THREADS" in os.environ:
         # OpenMP allows a list, one number a nesting level; the first is ours
         first = os.environ["OMP_NUM_THREADS"].split(",")[0].strip()
-        settings.threads = int(first) if first.isdigit() else usable_cores()
+        settings.threads = int(first) if first.isdigit() else cores
         settings.threads_chosen_by = "OMP_NUM_THREADS in your environment"
+    elif already_loaded:
+        from mxnet.base import _LIB
+
+        settings.threads = _LIB.omp_get_max_threads() if hasattr(_LIB, "omp_get_max_threads") else 1
+        settings.threads_chosen_by = "MXNet was loaded first"
+        if settings.threads < cores:
+            settings.lost.append(
+                f"MXNet was imported before bert_tutorial, so it uses {settings.threads} of {cores} cores. Restart the "
+                "kernel and import bert_tutorial first."
+            )
     else:
-        _, workers_here = place_on_machine()
-        settings.threads = max(1, usable_cores() // workers_here)
+        settings.threads = cores
         settings.threads_chosen_by = "physical cores this process may use"
-        os.environ["OMP_NUM_THREADS"] = str(settings.threads)
+        if workers_here > 1:
+            settings.threads_chosen_by = f"{workers_here} workers share the physical cores"
+        return {"OMP_NUM_THREADS": str(cores)}
+    return {}
 
 
 def load_cuda_libraries():
@@ -232,7 +273,9 @@ def load_cuda_libraries():
                 f"{GPU_BUILD} could not load a CUDA library: {error}; run: pip install {package}"
             ) from None
     # MXNet compiles fused operators for the very GPU it runs on, and NVRTC 11.7 does not know 8.9
-    os.environ.setdefault("MXNET_USE_FUSION", "0")
+    if "MXNET_USE_FUSION" not in os.environ:
+        os.environ["MXNET_USE_FUSION"] = "0"  # read whenever a network is hybridized
+        settings.own_variables.append("MXNET_USE_FUSION")
 
 
 def _is_installed(package):
@@ -244,18 +287,16 @@ def _is_installed(package):
 
 
 def _import_mxnet():
+    sys.modules.setdefault("sklearn")  # None hides it: MXNet takes a base class from it, and a second to import it
     try:
         import mxnet  # noqa: F401
     except OSError as error:  # the dynamic loader's complaint, e.g. libquadmath.so.0
         raise ImportError(
             f"MXNet could not be loaded: {error}. Install its system libraries: {SYSTEM_LIBRARIES}"
         ) from error
-
-
-def _set_threads_of_loaded_mxnet():
-    from mxnet.base import _LIB
-
-    _LIB.MXSetNumOMPThreads(ctypes.c_int(settings.threads))
+    finally:
+        if sys.modules["sklearn"] is None:
+            del sys.modules["sklearn"]
 
 
 def keep_interrupts():
