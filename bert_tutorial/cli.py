@@ -297,8 +297,8 @@ def pretrain(
     "--bind",
     "address",
     default=LOOPBACK,
-    help="Address of this machine in the network of the others. Whoever reaches the ports there can run code here: "
-    "use a network of your own only.",
+    help="Address of this machine in the network of the others. Whoever reaches the ports there can read and change "
+    "what is trained: use a network of your own only.",
 )
 @click.argument("command", nargs=-1, required=True, metavar="finetune|pretrain [OPTIONS]...")
 def launch(workers, servers, hosts, address, command):

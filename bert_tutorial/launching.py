@@ -5,6 +5,7 @@ add up gradients, and workers, which train. Each has a pipe from this process: w
 they end.
 """
 
+import ipaddress
 import os
 import shlex
 import signal
@@ -17,8 +18,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import IO
 
+import psutil
+
+from .runtime import settings
+
 LOOPBACK = "127.0.0.1"
-PASSED_ON = ("BERT_TUTORIAL_", "DMLC_", "MXNET_", "OMP_", "PS_")  # beginnings of the variables another machine gets
+PASSED_ON = ("BERT_TUTORIAL_", "DMLC_", "MXNET_", "OMP_", "PS_")  # beginnings of the user's variables that others get
 INTERVAL = 0.1  # seconds between two looks at the processes
 PATIENCE = 60  # seconds for worker 0 to write its checkpoint when the run is stopped
 FAREWELL = 10  # seconds for servers and scheduler to end when the workers have
@@ -27,6 +32,15 @@ SHOWN_LINES = 15  # of what a failed process has printed
 
 class WorkerError(RuntimeError):
     """A process of the run has failed."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where processes run."""
+
+    name: str  # as the user wrote it: ssh may know more of it than its address
+    address: str  # at which the other processes find those of this machine
+    here: bool
 
 
 @dataclass
@@ -63,8 +77,8 @@ def launch(command, num_workers, num_servers=1, hosts=(LOOPBACK,), address=LOOPB
     num_workers, num_servers : int
         Dealt out to the hosts in turn.
     hosts : sequence of str, default this machine
-        IP addresses or names; the other machines must have this project in the same folder, and let us in by ssh
-        without a password.
+        Names or IP addresses; the other machines must have this project in the same folder, and let us in by ssh
+        without a password. A name or loopback address of this machine needs no ssh.
     address : str, default 127.0.0.1
         IP address of this machine, at which the scheduler listens and by which the others find it.
 
@@ -77,8 +91,8 @@ def launch(command, num_workers, num_servers=1, hosts=(LOOPBACK,), address=LOOPB
     ValueError
         A host has no address, or another machine would have to find this one at a loopback address.
     """
-    addresses = [_resolve(host) for host in hosts]
-    if address == LOOPBACK and any(other != LOOPBACK for other in addresses):
+    machines = [_find(host, address) for host in hosts]
+    if address == LOOPBACK and not all(machine.here for machine in machines):
         raise ValueError("workers on other machines must reach this one: give its address in your network with --bind")
     shared = {
         "BERT_TUTORIAL_LAUNCHED": "1",
@@ -94,25 +108,14 @@ def launch(command, num_workers, num_servers=1, hosts=(LOOPBACK,), address=LOOPB
         with ExitStack() as stack:
             stack.callback(_end, nodes)
 
-            def start(name, host, command, **environment):
+            def start(name, machine, command, environment):
                 log = None if name == "worker 0" else stack.enter_context(tempfile.TemporaryFile())
-                environment = {**shared, **environment, "DMLC_NODE_HOST": host}
-                nodes.append(Node(name, _start(command, environment, host in (address, LOOPBACK), host, log), log))
+                environment = {**shared, **environment, "DMLC_NODE_HOST": machine.address}
+                nodes.append(Node(name, _start(command, environment, machine, log), log))
 
-            start("scheduler", address, serve, DMLC_ROLE="scheduler")
-            for i in range(num_servers):
-                start(f"server {i}", addresses[i % len(addresses)], serve, DMLC_ROLE="server")
-            for rank in range(num_workers):
-                here = range(rank % len(addresses), num_workers, len(addresses))  # the workers of this machine
-                start(
-                    f"worker {rank}",
-                    addresses[rank % len(addresses)],
-                    command,
-                    DMLC_ROLE="worker",
-                    BERT_TUTORIAL_RANK=str(rank),
-                    BERT_TUTORIAL_PLACE=f"{here.index(rank)}/{len(here)}",
-                    **({} if rank == 0 else {"TQDM_DISABLE": "1"}),
-                )
+            start("scheduler", Machine("", address, here=True), serve, {"DMLC_ROLE": "scheduler"})
+            for name, machine, environment in _deal_out(machines, num_workers, num_servers):
+                start(name, machine, command if environment["DMLC_ROLE"] == "worker" else serve, environment)
             try:
                 _watch(nodes)
             except KeyboardInterrupt:
@@ -122,12 +125,34 @@ def launch(command, num_workers, num_servers=1, hosts=(LOOPBACK,), address=LOOPB
         signal.signal(signal.SIGTERM, previous)
 
 
-def _resolve(host):
-    """IP address: the parameter server listens at no name."""
+def _deal_out(machines, num_workers, num_servers):
+    """Name, machine and environment of each server and worker; those on one machine divide its cores."""
+    servers = [machines[i % len(machines)] for i in range(num_servers)]
+    workers = [machines[rank % len(machines)] for rank in range(num_workers)]
+    addresses = [machine.address for machine in workers]
+    for i, machine in enumerate(servers):
+        place = f"0/{addresses.count(machine.address) or 1}"  # no more cores than a worker
+        yield f"server {i}", machine, {"DMLC_ROLE": "server", "BERT_TUTORIAL_PLACE": place}
+    for rank, machine in enumerate(workers):
+        place = f"{addresses[:rank].count(machine.address)}/{addresses.count(machine.address)}"
+        environment = {"DMLC_ROLE": "worker", "BERT_TUTORIAL_RANK": str(rank), "BERT_TUTORIAL_PLACE": place}
+        yield f"worker {rank}", machine, environment | ({"TQDM_DISABLE": "1"} if rank else {})
+
+
+def _find(host, address):
+    """The machine of this name; `address` is that of this one."""
     try:
-        return socket.gethostbyname(host)
+        found = socket.gethostbyname(host)  # the parameter server listens at no name
     except OSError as error:
         raise ValueError(f"the host {host!r} has no address: {error}") from None
+    here = _is_here(found)
+    return Machine(host, address if here else found, here)
+
+
+def _is_here(address):
+    """Whether an IP address is one of this machine's; its own name often stands for 127.0.1.1."""
+    own = {each.address for addresses in psutil.net_if_addrs().values() for each in addresses}
+    return address in own or ipaddress.ip_address(address).is_loopback
 
 
 def _free_port(address):
@@ -142,14 +167,18 @@ def _interrupt(signum, frame):
     raise KeyboardInterrupt
 
 
-def _start(command, environment, here, host, log):
-    if here:
+def _start(command, environment, machine, log):
+    if machine.here:
         environment = {**os.environ, **environment}
     else:
-        passed_on = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)} | environment
-        pairs = [f"{name}={value}" for name, value in passed_on.items()]
+        passed_on = {
+            name: value
+            for name, value in os.environ.items()
+            if name.startswith(PASSED_ON) and name not in settings.own_variables
+        }
+        pairs = [f"{name}={value}" for name, value in {**passed_on, **environment}.items()]
         remote = f"cd {shlex.quote(os.getcwd())} && exec {shlex.join(['env', *pairs, *command])}"
-        command = ["ssh", "-o", "BatchMode=yes", "-o", "ServerAliveInterval=15", host, remote]
+        command = ["ssh", "-o", "BatchMode=yes", "-o", "ServerAliveInterval=15", machine.name, remote]
         environment = None
     return subprocess.Popen(
         command,

@@ -2,14 +2,18 @@
 
 import json
 import os
+import pickle
 import sys
 from pathlib import Path
 
 from bert_tutorial import train_loop
+from bert_tutorial.runtime import settings
 from bert_tutorial.workers import ALONE, CHUNK, join_workers
 
 import numpy as np
+import psutil
 import test_devices as cases
+from mxnet.base import _LIB
 
 
 def fine_tune(workers, ctx=cases.ONE, dropout=0.0, **options):
@@ -24,8 +28,7 @@ def pretrain(workers, **options):
 
 TRAININGS = {
     "fine_tune": fine_tune,
-    "accumulate": lambda workers: fine_tune(workers, accumulate=2),
-    "two_devices": lambda workers: fine_tune(workers, cases.TWO),
+    "accumulate_on_two_devices": lambda workers: fine_tune(workers, cases.TWO, accumulate=2),
     "dropout": lambda workers: fine_tune(workers, dropout=0.5),
     "pretrain": pretrain,
     "mlm_only": lambda workers: pretrain(workers, next_sentence=False),
@@ -53,23 +56,60 @@ def without_seed(workers):
     return net, train_loop(net, cases.reviews(cases.SIZES), None, 1, 2e-3, cases.ONE, cases.LOSS, workers=workers)
 
 
+class Planted:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def plant(workers, folder):
+    """Send each server, as its new optimizer, a pickle that makes a file there."""
+    content = pickle.dumps(Planted(folder / "planted"), protocol=0).decode()
+    pickle.loads(content.replace("planted", "works").encode())
+    workers.kvstore._send_command_to_servers(0, content)
+
+
+def kill(role):
+    """Kill the process of this role beside this one."""
+    for node in psutil.Process().parent().children():
+        if node.environ()["DMLC_ROLE"] == role:
+            node.kill()
+
+
 def main(case, folder):
     workers = join_workers()
     folder = Path(folder)
-    if case == "broadcast":
+    if case == "everything_but_a_seed":
+        report(folder, workers)
         broadcast(workers, folder)
+        save(folder, workers, *without_seed(workers))
+        if workers.rank == 0:
+            plant(workers, folder)
     elif case == "other_settings":
         fine_tune(workers, lr=1e-3 * (1 + workers.rank))
-    elif case == "twice":
-        fine_tune(workers)
-        fine_tune(workers)
     elif case == "bug":
         fine_tune(workers, loss=None if workers.rank == 1 else cases.LOSS)
-    elif case == "without_seed":
-        save(folder, workers, *without_seed(workers))
+    elif case in ("server", "scheduler"):
+        if workers.rank == 1:
+            kill(case)
+        fine_tune(workers)
     else:
+        report(folder, workers)
         save(folder, workers, *TRAININGS[case](workers))
     workers.leave()
+
+
+def report(folder, workers):
+    """Where this worker found itself."""
+    found = {
+        "threads": [settings.threads, _LIB.omp_get_max_threads()],
+        "environment": dict(os.environ),
+    }
+    (folder / f"{workers.rank}.report.json").write_text(json.dumps(found))
 
 
 def save(folder, workers, net, history):
