@@ -1,7 +1,8 @@
 """What several workers on this machine gain, and what exchanging gradients costs: python -m benchmarks.processes
 
 Each row is a fine-tuning of minilm-l6 on the shipped reviews by `bert-tutorial launch`, 16 reviews a batch and worker;
-the first epoch is for warming up, the second counts. The rows are run in turn, three times; medians.
+the first epoch is for warming up, the second counts. The rows are run in turn, three times; medians. All choose their
+threads themselves, but for one worker alone, which would take all cores.
 """
 
 import json
@@ -26,14 +27,14 @@ BATCH_SIZE = 16  # of a worker
 OPTIONS = ("--pretrained", "minilm-l6", "--data", "sample", "--epochs", "2", "--max-length", "128")
 
 
-def tokens_per_second(num_workers, threads, launched):
-    """Of the second epoch."""
+def tokens_per_second(num_workers, launched, threads=None):
+    """Of the second epoch; `threads` None leaves their number to the command, as it is for a user."""
     with tempfile.TemporaryDirectory() as folder:
         batch_size = BATCH_SIZE if launched else BATCH_SIZE * num_workers
         command = ["finetune", *OPTIONS, "--batch-size", str(batch_size), "--output", folder]
         if launched:
             command = ["launch", "--workers", str(num_workers), "--", *command]
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        environment = {**os.environ, **({"OMP_NUM_THREADS": str(threads)} if threads else {})}
         subprocess.run(
             [sys.executable, "-m", "bert_tutorial", *command], check=True, env=environment, stdout=sys.stderr
         )
@@ -63,11 +64,12 @@ def exchange():
 
 def main():
     """Print the table."""
+    os.environ.pop("OMP_NUM_THREADS", None)
     cores = usable_cores()
     rows = {
-        f"one process, {cores} threads, no server, batch {BATCH_SIZE * cores}": (cores, cores, False),
-        f"one worker, 1 thread, batch {BATCH_SIZE}": (1, 1, True),
-        f"{cores} workers, 1 thread each, batch {cores} x {BATCH_SIZE}": (cores, 1, True),
+        f"one process, {cores} threads, no server, batch {BATCH_SIZE * cores}": (cores, False),
+        f"one worker, 1 thread, batch {BATCH_SIZE}": (1, True, 1),
+        f"{cores} workers, 1 thread each, batch {cores} x {BATCH_SIZE}": (cores, True),
     }
     found = {name: [] for name in rows}
     for _ in range(RUNS):
