@@ -29,9 +29,9 @@ def setup(monkeypatch):
     return passed
 
 
-def read_lock(name="requirements.lock"):
+def read_lock(name="requirements.lock", folder=ROOT):
     """The entries of a lock: pairs of a requirement and the list of its hashes."""
-    text = (ROOT / name).read_text().replace("\\\n", "")
+    text = (folder / name).read_text().replace("\\\n", "")
     lines = [line for line in text.splitlines() if line and not line.lstrip().startswith("#")]
     entries = [re.split(r"\s+--hash=", line) for line in lines]
     return [(Requirement(requirement), hashes) for requirement, *hashes in entries]
@@ -125,14 +125,14 @@ def test_wheel_made_from_the_source_archive_works_outside_of_the_clone(tmp_path)
 
     run(*pip, "install", "--no-deps", "--no-index", "--target", target, wheel)
     elsewhere = {"cwd": tmp_path, "env": {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(target)}}
-    where = run(sys.executable, "-c", "import bert_tutorial; print(bert_tutorial.__file__)", **elsewhere)
-    assert Path(where.strip()).parent == target / "bert_tutorial"
-    find = "from bert_tutorial.pretrained import pretrained_folder; print(pretrained_folder('small'))"
-    small = Path(run(sys.executable, "-c", find, **elsewhere).strip())
+    find = (
+        "from bert_tutorial.pretrained import __file__, pretrained_folder as f; print(__file__, f('small'), sep='\\n')"
+    )
+    where, small = map(Path, run(sys.executable, "-c", find, **elsewhere).splitlines())
+    assert where.parent == target / "bert_tutorial"
     assert small == target / "bert_tutorial" / "data" / "small"
     for file in ("config.json", "vocab.txt", "model.safetensors"):
         assert (small / file).read_bytes() == (source / "data" / "small" / file).read_bytes()
-    assert "finetune" in run(sys.executable, "-m", "bert_tutorial", "--help", **elsewhere)
     assert "finetune" in run(target / "bin" / "bert-tutorial", "--help", **elsewhere)
 
 
@@ -142,7 +142,7 @@ case "$1 $2" in
 "-c "*) echo 3.12 ;;
 "- ") cat >/dev/null ;;
 "-m venv") echo venv >>log; mkdir -p .venv/bin; cp "$0" .venv/bin/python ;;
-"-m pip") echo pip >>log; [ ! -e offline ] ;;
+"-m pip") echo pip >>log; echo "$@" >>asked; [ ! -e offline ] ;;
 esac
 """
 
@@ -179,6 +179,13 @@ class Clone:
         )
         lines = (result.stdout + result.stderr).splitlines()
         return result.returncode, [line for line in lines if not re.match(r"g?make(\[\d+\])?: ", line)]
+
+    def installed(self):
+        """What the fake Python was asked to install from locks since the last call."""
+        path = self.root / "asked"
+        locks = re.findall(r" -r (\S+)", path.read_text())
+        path.unlink()
+        return [entry for lock in locks for entry in read_lock(lock, self.root)]
 
     def log(self):
         """What the fake Python was asked to do since the last call."""
@@ -289,6 +296,20 @@ def test_changed_requirements_update_the_venv_in_place(clone, name):
     code, lines = clone.make("venv")
     assert code == 0, lines
     assert set(clone.log()) == {"pip"}
+
+
+def test_changed_requirements_leave_the_gpu_build_alone(clone):
+    """Finding 31: mxnet came back beside mxnet-cu117, which `make gpu` had put in its place."""
+    clone.add("python3", FAKE_PYTHON)
+    clone.make("venv")
+    everything = clone.installed()
+    (clone.root / ".venv/lib/python3.12/site-packages/mxnet_cu117-1.9.1.dist-info").mkdir(parents=True)
+    with (clone.root / "setup.py").open("a") as file:
+        file.write("# changed\n")
+    code, lines = clone.make("venv")
+    assert code == 0, lines
+    assert clone.installed() == [entry for entry in everything if entry[0].name != "mxnet"]
+    assert "mxnet" in [requirement.name for requirement, _ in everything]
 
 
 def test_demo_stops_at_the_first_failing_step(clone):
