@@ -4,6 +4,8 @@ import os
 import tempfile
 from array import array
 
+ON_DISK = "/var/tmp"  # by convention; /tmp is memory on several systems
+
 
 class Records:
     """Byte strings in a file, one after the other; each is read when it is asked for.
@@ -52,6 +54,26 @@ class Records:
         self._file.close()
 
 
+def temporary_file():
+    """Open a file that nobody else sees and that goes with the process, however it ends; on a disk, if there is one.
+
+    It is where TMPDIR says, else in `ON_DISK`, else where Python puts its temporary files.
+
+    Returns
+    -------
+    binary file
+        Empty, open for reading and writing.
+
+    Raises
+    ------
+    OSError
+        None of these folders can be written to.
+    """
+    chosen = not {"TMPDIR", "TEMP", "TMP"}.isdisjoint(os.environ)
+    folder = ON_DISK if not chosen and os.access(ON_DISK, os.W_OK) else None
+    return tempfile.TemporaryFile(dir=folder)
+
+
 def keep_on_disk(make_records):
     """Keep byte strings in a temporary file that nobody else sees, or in memory if that cannot be written.
 
@@ -65,6 +87,6 @@ def keep_on_disk(make_records):
     Records or list of bytes
     """
     try:
-        return Records.write(tempfile.TemporaryFile(), make_records())
+        return Records.write(temporary_file(), make_records())
     except OSError:
         return list(make_records())

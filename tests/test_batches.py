@@ -220,6 +220,7 @@ def test_a_full_disk_stops_nobody_and_leaves_nothing(tokenizer, cache, monkeypat
 def test_no_disk_at_all_stops_nobody(tokenizer, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("BERT_TUTORIAL_CACHE", str(tmp_path / "file" / "cache"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file"))
     assert_same(encode_dataset(REVIEWS, tokenizer, 32), encode_dataset(REVIEWS, tokenizer, 32, cached=False))
 

@@ -5,12 +5,11 @@ import json
 import random
 import re
 import tarfile
-import tempfile
 from collections import Counter
 from itertools import combinations
 from pathlib import Path
 
-from bert_tutorial import datasets, load_imdb, load_reviews
+from bert_tutorial import datasets, load_imdb, load_reviews, records
 from bert_tutorial.datasets import load_unlabelled_reviews
 
 import gluonnlp as nlp
@@ -98,6 +97,10 @@ def in_memory(scored, limit):
     return kept
 
 
+def no_disk():
+    raise OSError("no folder can be written to")
+
+
 def write_source(kind, scored, root):
     """Write (text, score) pairs as a source of IMDB; return where, and the pairs in the order of the source."""
     if kind == "json":
@@ -146,7 +149,7 @@ def test_reviews_on_disk_are_those_in_memory(kind, scored, limit, chunk, disk, t
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(datasets, "CHUNK", chunk)
         if not disk:
-            patch.setattr(tempfile, "tempdir", str(root / "no" / "folder"))
+            patch.setattr(records, "temporary_file", no_disk)
         loaded = load_imdb("train", root, limit)
     expected = in_memory(scored, limit)
     assert list(loaded) == expected
@@ -195,7 +198,7 @@ def test_a_full_disk_stops_nobody(root, monkeypatch):
         def write(self, data):
             raise OSError("no space left on device")
 
-    monkeypatch.setattr(tempfile, "TemporaryFile", lambda: FullDisk("/dev/null", "w+"))
+    monkeypatch.setattr(records, "temporary_file", lambda: FullDisk("/dev/null", "w+"))
     assert list(load_imdb("train", root)) == expected
 
 
