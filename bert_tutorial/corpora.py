@@ -11,7 +11,6 @@ import platform
 import random
 import re
 import sysconfig
-import tarfile
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -23,7 +22,7 @@ from typing import NamedTuple
 from tqdm.auto import tqdm
 
 from .checkpoint import write_text
-from .datasets import draw, load_unlabelled_reviews
+from .datasets import draw, find_json, load_unlabelled_reviews
 from .fetching import cache_dir
 from .prose import clean_docstring, split_lines, split_sentences
 
@@ -237,19 +236,17 @@ def _read_modules(files):
 
 
 def _holds_reviews(path):
-    """Whether a path is a folder or archive laid out as IMDB, with unlabelled reviews."""
+    """Whether a path is a folder with reviews laid out as IMDB, or a file that must be an archive of them."""
     if path.is_dir():
-        return (path / "unsup.json").is_file() or next(path.glob("**/train/unsup"), None) is not None
-    return path.is_file() and path.suffix not in TEXT_SUFFIXES and tarfile.is_tarfile(path)
+        return find_json(path, "unsup") is not None or next(path.glob("**/train/unsup"), None) is not None
+    return path.is_file() and path.suffix.lower() not in TEXT_SUFFIXES
 
 
 def _text_documents(path):
     """One document per text file below a folder, or of one file, in the order of their paths."""
-    if path.is_file() and path.suffix not in TEXT_SUFFIXES:
-        raise ValueError(f"{path} is neither a .txt or .md file nor a whole tar archive of reviews")
     documents = []
     for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-        if file.suffix not in TEXT_SUFFIXES or not file.is_file():
+        if file.suffix.lower() not in TEXT_SUFFIXES or not file.is_file():
             continue
         try:
             text = file.read_text(encoding="utf-8-sig")

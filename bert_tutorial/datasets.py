@@ -10,10 +10,7 @@ import os
 import random
 import re
 import tarfile
-import zlib
 from array import array
-from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
 from gluonnlp.data import train_valid_split
@@ -38,7 +35,11 @@ FOLDERS = {"train": ("train/pos", "train/neg"), "test": ("test/pos", "test/neg")
 # .../train/pos/127_9.txt: review 127, score 9; an unlabelled review's score is 0
 REVIEW_FILE = re.compile(r"(?:^|/)((?:train|test)/(?:pos|neg|unsup))/\d+_(\d+)\.txt$")
 ORDER_SEED = 0
-CHUNK = 2**20  # characters or bytes of a file read at once
+CHUNK = 2**20  # bytes of a file read at once
+LARGEST_REVIEW = 2**24  # bytes; a review has some thousand
+COLUMNS = {"split", "label", "text"}
+SEPARATORS = {";": "semicolons", ",": "commas", "\t": "tabs"}
+TABLES = (".tsv", ".csv")
 
 
 class Reviews(Dataset):
@@ -73,7 +74,8 @@ def load_imdb(split, root=None, limit=None):
     split : {"train", "test"}
     root : str or path, optional
         A folder or a tar archive in the layout of the original `aclImdb` (`train/pos/127_9.txt`, ...), or a
-        folder with GluonNLP's `train.json` and `test.json`. None takes the cache, downloading it the first time.
+        folder with `train.jsonl` and `test.jsonl`, one [text, score] a line, or GluonNLP's `train.json` and
+        `test.json`, which are read whole. None takes the cache, downloading it the first time.
     limit : int, optional
         Take this many reviews, half of each class, drawn once for all: the same number gives the same reviews.
 
@@ -89,7 +91,8 @@ def load_imdb(split, root=None, limit=None):
     FileNotFoundError
         `root` does not exist or holds no reviews of this split.
     ValueError
-        An unknown split, a score of 5 or 6 (IMDB has none), an empty review, or a damaged archive.
+        An unknown split, a score of 5 or 6 (IMDB has none), an empty review, one that is not UTF-8 or has more than
+        `LARGEST_REVIEW` bytes, or a damaged file; the message names it.
 
     Source: Maas et al. 2011, "Learning Word Vectors for Sentiment Analysis", section 4.1.
     """
@@ -106,7 +109,7 @@ def load_imdb(split, root=None, limit=None):
     if not order:
         raise FileNotFoundError(
             f"{root} holds no {split} reviews: expected {split}/pos and {split}/neg with files such as 127_9.txt, "
-            f"or {split}.json"
+            f"or {split}.jsonl"
         )
     return Reviews(records, _draw(records, order, limit))
 
@@ -117,7 +120,7 @@ def load_unlabelled_reviews(root=None, limit=None):
     Parameters
     ----------
     root : str or path, optional
-        As for `load_imdb`; the reviews are those of `train/unsup` or of GluonNLP's `unsup.json`.
+        As for `load_imdb`; the reviews are those of `train/unsup`, `unsup.jsonl` or `unsup.json`.
     limit : int, optional
         Take this many reviews, drawn once for all: the same number gives the same reviews.
 
@@ -132,9 +135,9 @@ def load_unlabelled_reviews(root=None, limit=None):
     FileNotFoundError
         `root` does not exist or holds no unlabelled reviews, as caches of earlier versions of this course.
     ValueError
-        An empty review, a damaged archive, or a limit below 1.
+        As for `load_imdb`, or a limit below 1.
     """
-    remedy = "expected train/unsup with files such as 127_0.txt, or unsup.json"
+    remedy = "expected train/unsup with files such as 127_0.txt, or unsup.jsonl"
     if root is None:
         root = fetch_imdb()
         remedy = "an earlier version of this course fetched it. Remove that folder and fetch imdb again"
@@ -151,7 +154,7 @@ def load_reviews(split, path=None, limit=None):
     ----------
     split : {"train", "test"}
     path : str or path, optional
-        A `.tsv` (tab-separated, no quoting) or `.csv` file with a header line.
+        A `.tsv` (tab-separated, no quoting) or `.csv` file in UTF-8 with a header line.
     limit : int, optional
         As for `load_imdb`.
 
@@ -165,17 +168,18 @@ def load_reviews(split, path=None, limit=None):
     FileNotFoundError
         No such file.
     ValueError
-        A missing column, a label other than 0 and 1, an empty text, or no row of this split; with the line.
+        Not UTF-8, other separators, a missing column, a row with more values than columns, quotes that do not match, a
+        label other than 0 and 1, an empty text, or no row of this split. The message says in which line.
     """
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}; got {split!r}")
     path = shipped_file("reviews.tsv") if path is None else Path(path)
-    if path.suffix not in (".tsv", ".csv"):
+    if path.suffix.lower() not in TABLES:
         raise ValueError(f"{path}: expected a .tsv or .csv file")
     _check_limit(limit)
     records, order = _store(lambda: _read_table(path, split))
     if not order:
-        raise ValueError(f"{path} has no row whose split is {split!r}")
+        raise ValueError(f"{path} has no row whose split is {split!r}: it must have rows of train and of test")
     return Reviews(records, _draw(records, order, limit))
 
 
@@ -189,7 +193,7 @@ def load_dataset(name_or_path, split, limit=None):
     path = Path(name)
     if not path.exists():
         raise FileNotFoundError(f"no file or folder {name!r}; use sample, imdb, or the path of a dataset")
-    if path.suffix in (".tsv", ".csv"):
+    if path.suffix.lower() in TABLES:
         return load_reviews(split, path, limit)
     return load_imdb(split, path, limit)
 
@@ -208,7 +212,7 @@ def split_off_validation(dataset, ratio=0.1):
 
 
 def fetch_imdb():
-    """The cached folder with IMDB as `train.json`, `test.json` and `unsup.json`, downloaded the first time."""
+    """The cached folder with IMDB as `train.jsonl` or `train.json`, and so on, downloaded the first time."""
     sources = [(name, lambda folder, url=url: _write_from_archive(url, folder)) for name, url in ACL_IMDB_URLS.items()]
     sources.append(("GluonNLP's repository", _write_from_gluonnlp))
     return fetch("imdb", sources, check=lambda folder: None)
@@ -228,11 +232,8 @@ def _write_from_archive(url, folder):
                 (place, json.dumps((text, score)).encode()) for place, _, text, score in _read_archive(archive, split)
             )
         )
-        with (folder / f"{split}.json").open("wb") as file:
-            file.write(b"[")
-            for i, record in enumerate(order):
-                file.write((b", " if i else b"") + records[record])
-            file.write(b"]")
+        with (folder / f"{split}.jsonl").open("wb") as file:
+            file.writelines(records[i] + b"\n" for i in order)
     archive.unlink()
 
 
@@ -248,63 +249,137 @@ def _read_scored_reviews(root, split):
     if root.is_file():
         yield from _read_archive(root, split)
         return
-    json_file = root / f"{split}.json"
-    if json_file.is_file():
-        for i, (text, score) in enumerate(_read_json(json_file)):
-            yield i, f"{json_file}, review {i}", text, score
+    if json_file := find_json(root, split):
+        yield from _read_json(json_file)
         return
     folders = sorted(path for folder in FOLDERS[split] for path in root.glob(f"**/{folder}") if path.is_dir())
     files = (folder / name for folder in folders for name in sorted(os.listdir(folder)))
     for i, path in enumerate(files):
         if match := REVIEW_FILE.search(path.as_posix()):
-            yield i, str(path), path.read_text(encoding="utf-8"), int(match[2])
+            yield i, str(path), decode(path.read_bytes(), path), int(match[2])
 
 
 def _read_archive(path, split):
+    for name, content in _read_members(path, FOLDERS[split]):
+        where = f"{path}: {name}"
+        yield name, where, decode(content, where), int(REVIEW_FILE.search(name)[2])
+
+
+def _read_members(path, folders):
+    """Yield (name, bytes) of the reviews in some folders of a tar archive."""
     try:
-        with tarfile.open(path) as archive:
+        with tarfile.open(path, tarinfo=_Member) as archive:
             while member := archive.next():
                 archive.members.clear()  # tarfile remembers all of them otherwise
-                if member.isfile() and (match := REVIEW_FILE.search(member.name)) and match[1] in FOLDERS[split]:
-                    text = archive.extractfile(member).read().decode("utf-8")
-                    yield member.name, f"{path}: {member.name}", text, int(match[2])
+                if member.isfile() and (match := REVIEW_FILE.search(member.name)) and match[1] in folders:
+                    _refuse_size(member)
+                    yield member.name, archive.extractfile(member).read()
             while archive.fileobj.read(CHUNK):  # a damaged header looks like the end, but not to gzip's checksum
                 pass
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise ValueError(f"{path} is not a whole tar archive: {error}") from error
+    except Exception as error:  # of tarfile, three decompressors, int(), the recursion limit, ...
+        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(":")
+        raise ValueError(
+            f"{path} cannot be read as a tar archive of reviews ({reason}); nor does its name end as that of a table "
+            "(.tsv, .csv) or of a text to pre-train on (.txt, .md)"
+        ) from error
+
+
+class _Member(tarfile.TarInfo):
+    """A header of a tar archive; what belongs to a header (a long name, say) is read whole, so it must be small."""
+
+    @classmethod
+    def frombuf(cls, buf, encoding, errors):
+        member = super().frombuf(buf, encoding, errors)
+        if not member.isfile():
+            _refuse_size(member)
+        return member
+
+
+def _refuse_size(member):
+    if member.size > LARGEST_REVIEW:
+        raise ValueError(f"{member.name} has {member.size:,} bytes, more than any review: {LARGEST_REVIEW:,}")
+
+
+def find_json(root, split):
+    """A folder's reviews of one split, or without labels ("unsup"), as JSON Lines or JSON; None if there are none."""
+    files = (root / f"{split}{suffix}" for suffix in (".jsonl", ".json"))
+    return next(filter(Path.is_file, files), None)
 
 
 def _read_json(path):
-    """Yield the reviews, [text, score], of a file that is one list of them; a part of it is in memory at a time."""
-    decode = json.JSONDecoder().raw_decode
-    rest, before = "", "["
-    with path.open(encoding="utf-8") as file:
-        for chunk in iter(partial(file.read, CHUNK), ""):
-            rest, position = rest + chunk, 0
-            with suppress(json.JSONDecodeError):  # the end of this review is in the next chunk
-                while match := re.compile(rf"\s*\{before}\s*").match(rest, position):
-                    review, position = decode(rest, match.end())
-                    before = ","
-                    yield review
-            rest = rest[position:]
-    if "".join(rest.split()) != ("]" if before == "," else "[]"):
-        raise ValueError(f"{path} is damaged: it is not one whole JSON list, from {rest[:40]!r} on")
+    for i, review in enumerate(_parse_json(path), start=1):
+        where = f"{path}, review {i}"
+        if not (isinstance(review, list) and list(map(type, review)) == [str, int]):
+            raise ValueError(f"{where}: it must be [text, score], a string and a whole number")
+        yield i, where, *review
+
+
+def _parse_json(path):
+    """Yield the values of JSON Lines, one at a time in memory, or those of one JSON list, which is read whole."""
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            if path.suffix == ".jsonl":
+                yield from map(json.loads, file)
+            else:
+                found = json.load(file)
+                yield from found if isinstance(found, list) else [found]
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged or no JSON: {error}") from error
 
 
 def _read_table(path, split):
     """Yield (place in the order, record of the review)."""
-    layout = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if path.suffix == ".tsv" else {}
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.DictReader(file, **layout)
-        missing = {"split", "label", "text"} - set(rows.fieldnames or [])
-        if missing:
-            raise ValueError(f"{path}: no column {', '.join(sorted(missing))}; the header must name split, label, text")
-        for row in rows:
-            where = f"{path}, line {rows.line_num}"
-            if row["label"] not in ("0", "1"):
-                raise ValueError(f"{where}: label must be 0 or 1, not {row['label']!r}")
-            if row["split"] == split:
-                yield rows.line_num, _record(_clean(row["text"] or "", where), int(row["label"]))
+    tabs = path.suffix.lower() == ".tsv"
+    layout = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if tabs else {}
+    csv.field_size_limit(max(csv.field_size_limit(), LARGEST_REVIEW))  # of the whole process; it was 128 KiB
+    line = 1  # in which a row begins
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            columns = _check_header(path, next(csv.reader([file.readline()], **layout), []))
+            rows = csv.DictReader(file, columns, strict=True, **layout)
+            line = 2
+            for row in rows:
+                where = f"{path}, line {line}"
+                if None in row:
+                    remedy = "a text cannot hold a tab" if tabs else "put a text that holds commas in quotes"
+                    raise ValueError(f"{where}: more values than columns; {remedy}")
+                if row["label"] not in ("0", "1"):
+                    raise ValueError(f"{where}: label must be 0 or 1, not {row['label']!r}")
+                if row["split"] == split:
+                    yield line, _record(_clean(row["text"] or "", where), int(row["label"]))
+                line = rows.line_num + 2
+    except UnicodeDecodeError:
+        with path.open("rb") as file:
+            for line, content in enumerate(file, start=1):
+                decode(content, f"{path}, line {line}")
+        raise
+    except csv.Error as error:
+        remedy = "" if tabs else "; quotes around a text must match, and one inside it is written twice"
+        raise ValueError(f"{path}, line {line}: {error}{remedy}") from error
+
+
+def _check_header(path, names):
+    """The columns' names without their case and the spaces around them."""
+    names = [name.strip().lower() for name in names]
+    missing = COLUMNS.difference(names)
+    for separator, word in SEPARATORS.items():
+        if missing and COLUMNS.issubset(part.strip(' "') for name in names for part in name.split(separator)):
+            raise ValueError(f"{path}: its columns are separated by {word}; a .csv needs commas, a .tsv tabs")
+    if missing:
+        raise ValueError(f"{path}: no column {', '.join(sorted(missing))}; the first line must name split, label, text")
+    return names
+
+
+def decode(content, name):
+    """Text of bytes in UTF-8; the error names them."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = error.object[max(0, error.start - 20) : error.start].decode("utf-8", "ignore")
+        raise ValueError(
+            f"{name}: after {before!r} the byte {error.object[error.start]:#x} is not UTF-8: save the file again as "
+            "UTF-8 (in Excel: CSV UTF-8)"
+        ) from error
 
 
 def draw(items, limit):

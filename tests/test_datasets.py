@@ -4,12 +4,14 @@ import io
 import json
 import random
 import re
+import shutil
 import tarfile
 from collections import Counter
 from itertools import combinations
 from pathlib import Path
 
 from bert_tutorial import datasets, load_imdb, load_reviews, records
+from bert_tutorial.corpora import load_corpus
 from bert_tutorial.datasets import load_unlabelled_reviews
 
 import gluonnlp as nlp
@@ -108,6 +110,9 @@ def write_source(kind, scored, root):
             json.dumps(scored, ensure_ascii=False), encoding="utf-8", errors="surrogatepass"
         )
         return root, scored
+    if kind == "jsonl":
+        (root / "train.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in scored))
+        return root, scored
     names = {
         f"train/{'pos' if score > 5 else 'neg'}/{i}_{score}.txt": (text, score)
         for i, (text, score) in enumerate(scored)
@@ -138,16 +143,14 @@ reviews = st.lists(
 
 @settings(max_examples=60, deadline=None)
 @given(
-    kind=st.sampled_from(["folder", "archive", "json"]),
+    kind=st.sampled_from(["folder", "archive", "json", "jsonl"]),
     scored=reviews,
     limit=st.none() | st.integers(1, 12),
-    chunk=st.integers(1, 80),
     disk=st.booleans(),
 )
-def test_reviews_on_disk_are_those_in_memory(kind, scored, limit, chunk, disk, tmp_path_factory):
+def test_reviews_on_disk_are_those_in_memory(kind, scored, limit, disk, tmp_path_factory):
     root, scored = write_source(kind, scored, tmp_path_factory.mktemp("source"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(datasets, "CHUNK", chunk)
         if not disk:
             patch.setattr(records, "temporary_file", no_disk)
         loaded = load_imdb("train", root, limit)
@@ -162,24 +165,34 @@ def test_reviews_on_disk_are_those_in_memory(kind, scored, limit, chunk, disk, t
         loaded[len(expected)]
 
 
-@settings(max_examples=100)
-@given(
-    items=st.lists(st.lists(st.one_of(st.text(), st.integers(0, 10)), max_size=3)),
-    indent=st.sampled_from([None, 1]),
-    chunk=st.integers(1, 30),
-    cut=st.integers(0, 10**6),
-)
-def test_json_is_read_in_pieces_and_whole_or_not_at_all(items, indent, chunk, cut, tmp_path_factory):
-    path = tmp_path_factory.mktemp("json") / "train.json"
-    text = json.dumps(items, indent=indent)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(datasets, "CHUNK", chunk)
-        path.write_text(f" {text}\n")
-        assert list(datasets._read_json(path)) == items
-        for damaged in (text[: cut % len(text)], f"{text},", f"{text}]", f"{text}[]"):
-            path.write_text(damaged)
-            with pytest.raises(ValueError, match=r"train\.json is damaged"):
-                list(datasets._read_json(path))
+DEEP = "[" * 100_000
+
+
+@pytest.mark.parametrize("name", ["train.jsonl", "train.json"])
+@pytest.mark.parametrize("damage", [
+    ["b", "7"], [3, 7], ["b"], ["b", 7, 8], ["b", True], ["b", 7.0], {"b": 7}, None, "ab", DEEP, '["b', "", "\udcff",
+])  # fmt: skip
+def test_json_that_is_wrong_is_one_error_that_names_it(tmp_path, name, damage):
+    """Finding 14: TypeError for wrong types, RecursionError for deep nesting."""
+    wrong = damage if isinstance(damage, str) and damage != "ab" else json.dumps(damage)
+    lines = [json.dumps(["Good.", 9]), wrong]
+    text = "\n".join(lines) if name == "train.jsonl" else f"[{', '.join(lines)}]"
+    (tmp_path / name).write_text(text, encoding="utf-8", errors="surrogateescape")
+    if name == "train.jsonl" and not damage and damage is not None:
+        assert list(load_imdb("train", tmp_path)) == [("Good.", 1)]  # an empty last line
+        return
+    with pytest.raises(ValueError, match=re.escape(str(tmp_path / name))) as raised:
+        load_imdb("train", tmp_path)
+    assert "\n" not in str(raised.value)
+    if not isinstance(damage, str):
+        assert "review 2" in str(raised.value)
+
+
+@pytest.mark.parametrize("content", ['{"a": 7}', "7", "null", '"ab"'])
+def test_json_that_is_no_list(tmp_path, content):
+    (tmp_path / "test.json").write_text(content)
+    with pytest.raises(ValueError, match=r"test\.json, review 1"):
+        load_imdb("test", tmp_path)
 
 
 def test_a_source_may_go_once_it_is_read(root, monkeypatch):
@@ -221,11 +234,66 @@ def test_an_empty_review_is_an_error(folder):
         load_imdb("test", folder)
 
 
-def test_a_half_written_archive_is_an_error(folder, tmp_path):
-    path = as_archive(folder, tmp_path / "a.tar.gz")
-    path.write_bytes(path.read_bytes()[:-60])
-    with pytest.raises(ValueError, match=r"a\.tar\.gz"):
+def load_train(path):
+    return load_imdb("train", path)
+
+
+@pytest.mark.parametrize("load", [load_train, load_unlabelled_reviews, load_corpus])
+@pytest.mark.parametrize("mode", ["gz", "bz2", "xz", "zip", "other"])
+@pytest.mark.parametrize("damage", ["cut", "changed"])
+def test_a_damaged_archive_is_one_error_that_names_it(folder, tmp_path, load, mode, damage):
+    """Finding 14: LZMAError for a damaged .tar.xz."""
+    path = tmp_path / f"a.tar.{mode}"
+    if mode in ("gz", "bz2", "xz"):
+        with tarfile.open(path, f"w:{mode}") as archive:
+            archive.add(folder, arcname=folder.name)
+    elif mode == "zip":
+        shutil.make_archive(path, "zip", folder)
+        path = path.with_suffix(".zip.zip")
+    else:
+        path.write_bytes(b"PK, but no archive" * 100)
+    content = path.read_bytes()
+    half = len(content) // 2
+    path.write_bytes(content[:half] if damage == "cut" else content[:half] + b"\0" * 40 + content[half + 40 :])
+    with pytest.raises(ValueError, match=re.escape(str(path))) as raised:
+        load(path)
+    assert "\n" not in str(raised.value)
+
+
+def member(name, size, kind=tarfile.REGTYPE):
+    header = tarfile.TarInfo(name)
+    header.size, header.type = size, kind
+    return header.tobuf(tarfile.GNU_FORMAT)
+
+
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE])
+def test_a_member_too_large_for_a_review_is_refused_by_name(tmp_path, kind):
+    """Finding 28: it was read whole, and so was what belongs to a header."""
+    path = tmp_path / "a.tar"
+    path.write_bytes(member("train/pos/0_9.txt", 2**36, kind))
+    with pytest.raises(ValueError, match=r"a\.tar .*train/pos/0_9\.txt has 68,719,476,736 bytes"):
         load_imdb("train", path)
+
+
+def test_large_files_that_are_no_reviews_do_not_matter(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets, "LARGEST_REVIEW", 5)
+    content = {"train/pos/0_9.txt": b"Good.", "train/big.bin": bytes(2000), "test/pos/0_9.txt": b"Very long."}
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for name, text in content.items():
+            header = tarfile.TarInfo(name)
+            header.size = len(text)
+            archive.addfile(header, io.BytesIO(text))
+    assert list(load_imdb("train", tmp_path / "a.tar")) == [("Good.", 1)]
+    with pytest.raises(ValueError, match="test/pos/0_9"):
+        load_imdb("test", tmp_path / "a.tar")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_review_that_is_not_utf8_is_named(folder, tmp_path, packed):
+    (folder / "train/pos/3_9.txt").write_bytes("Tr\xe8s bon".encode("cp1252"))
+    root = as_archive(folder, tmp_path / "a.tar.gz") if packed else folder
+    with pytest.raises(ValueError, match=r"3_9\.txt: after 'Tr' the byte 0xe8 .*UTF-8"):
+        load_imdb("train", root)
 
 
 @settings(max_examples=60, deadline=None)
@@ -284,7 +352,7 @@ def test_download_tries_the_hosts_in_order_and_keeps_json(folder, tmp_path, monk
     assert asked == list(datasets.ACL_IMDB_URLS.values())
     assert len(load_imdb("test")) == 2
     assert len(asked) == 2, "the second split came from the cache"
-    assert sorted(p.name for p in (tmp_path / "cache/imdb").iterdir()) == ["test.json", "train.json", "unsup.json"]
+    assert sorted(p.name for p in (tmp_path / "cache/imdb").iterdir()) == ["test.jsonl", "train.jsonl", "unsup.jsonl"]
     assert len(load_unlabelled_reviews()) == 3
 
 
@@ -362,12 +430,91 @@ def test_own_tables(tmp_path):
         (["train\t1\tgood", "train\t0\t "], "split\tlabel\ttext", "line 3.*empty"),
         (["train\t1"], "split\tlabel\ttext", "line 2"),
         (["test\t1\tgood"], "split\tlabel\ttext", "'train'"),
+        (["train\t1\tgood\tand more"], "split\tlabel\ttext", "line 2.*tab"),
+        (["train,1,good"], "split,label,text", "separated by commas"),
         ([], "", "split"),
     ],
 )
 def test_tables_that_are_wrong(tmp_path, rows, header, message):
     with pytest.raises(ValueError, match=message):
         load_reviews("train", table(tmp_path / "own.tsv", rows, header))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "no column"),
+        (b"\n\n", "no column"),
+        (
+            "split,label,text\ntrain,1,good\ntrain,0,caf\xe9".encode("cp1252"),
+            r"line 3: after 'train,0,caf' .*0xe9.*UTF-8",
+        ),
+        ("split,label,text\n\ntrain,0,no".encode("utf-16"), "line 1: .*0xff.*UTF-8"),
+        ("split,label,text\n\ntrain,0,no".encode("utf-16-le"), "no column"),
+        (b"split;label;text\ntrain;1;good", "separated by semicolons"),
+        (b'"split";"label";"text"\ntrain;1;good', "separated by semicolons"),
+        (b"split\tlabel\ttext\ntrain\t1\tgood", "separated by tabs"),
+        (b"split,label,text\ntrain,1,good, really", "line 2.*quotes"),
+        (b'split,label,text\ntrain,1,good\ntrain,1,"not\nclosed\ntrain,0,no', "line 3.*quotes"),
+        (b'split,label,text\ntrain,1,"not\nclosed\ntrain,0,"no"\n', "line 2.*quotes"),
+        (b'split,label,text\ntrain,1,"two\nlines"\ntrain,2,no', "line 4.*label"),
+    ],
+)
+def test_usual_mistakes_in_csv_are_named_with_the_line_and_the_remedy(tmp_path, content, message):
+    """Findings 14 and 15."""
+    path = tmp_path / "own.csv"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"{re.escape(str(path))}.*{message}") as raised:
+        load_reviews("train", path)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["REV.CSV", "Rev.Tsv"])
+def test_names_and_headers_in_any_case(tmp_path, name):
+    """Finding 15: REV.CSV was called "not a whole tar archive"."""
+    separator = "," if name == "REV.CSV" else "\t"
+    path = table(
+        tmp_path / name, ["train\t1\tgood".replace("\t", separator)], separator.join([" Split", "LABEL", "Text "])
+    )
+    assert list(datasets.load_dataset(path, "train")) == [("good", 1)]
+
+
+@pytest.mark.parametrize("name", ["own.csv", "own.tsv"])
+def test_a_long_review_is_read(tmp_path, name, monkeypatch):
+    """Finding 14: csv.Error over 131,072 characters."""
+    separator = "," if name == "own.csv" else "\t"
+    text = "a long film " * 90_000
+    path = table(tmp_path / name, [separator.join(("train", "1", text))], separator.join(("split", "label", "text")))
+    ((found, _),) = load_reviews("train", path)
+    assert found == text.strip()
+
+
+def test_a_csv_of_old_macs_and_blank_lines(tmp_path):
+    (tmp_path / "own.csv").write_bytes(b"split,label,text\rtrain,1,good\r\rtrain,0,no\r")
+    assert sorted(load_reviews("train", tmp_path / "own.csv")) == [("good", 1), ("no", 0)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    name=st.sampled_from(["a.tsv", "a.csv", "train.json", "train.jsonl", "a.tar", "a.tar.gz", "a.tar.xz", "a.tar.bz2"]),
+    start=st.sampled_from(["", "split,label,text\n", "split\tlabel\ttext\ntrain\t1\t", "[", '["a", 7]', "own"]),
+    noise=st.binary(max_size=50) | st.text("[]{},\t\r\n\"'0:aé", max_size=50).map(str.encode),
+)
+def test_no_bytes_give_anything_but_one_line_that_names_the_file(tmp_path_factory, name, start, noise):
+    path = tmp_path_factory.mktemp("noise") / name
+    magic = {".gz": b"\x1f\x8b\x08", ".xz": b"\xfd7zXZ\0", ".bz2": b"BZh9", ".tar": bytes(512)}
+    path.write_bytes((magic.get(path.suffix, b"") if start == "own" else start.encode()) + noise)
+    root = path.parent if name.startswith("train") else path
+    for load in (lambda: datasets.load_dataset(root, "train"), lambda: load_unlabelled_reviews(root)):
+        said = complaint(load)
+        assert said is None or (str(root) in said and "\n" not in said)
+
+
+def complaint(load):
+    try:
+        load()
+    except (ValueError, OSError) as error:
+        return str(error)
 
 
 def test_load_dataset_names(tmp_path):
