@@ -11,6 +11,7 @@ import random
 import re
 import tarfile
 from array import array
+from itertools import zip_longest
 from pathlib import Path
 
 from gluonnlp.data import train_valid_split
@@ -336,18 +337,20 @@ def _read_table(path, split):
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             columns = _check_header(path, next(csv.reader([file.readline()], **layout), []))
-            rows = csv.DictReader(file, columns, strict=True, **layout)
+            rows = csv.reader(file, strict=True, **layout)
             line = 2
-            for row in rows:
-                where = f"{path}, line {line}"
-                if None in row:
+            for values in rows:
+                where, line = f"{path}, line {line}", rows.line_num + 2
+                if not values:
+                    continue
+                row = dict(zip_longest(columns, values, fillvalue=""))
+                if len(values) > len(columns):
                     remedy = "a text cannot hold a tab" if tabs else "put a text that holds commas in quotes"
                     raise ValueError(f"{where}: more values than columns; {remedy}")
                 if row["label"] not in ("0", "1"):
                     raise ValueError(f"{where}: label must be 0 or 1, not {row['label']!r}")
                 if row["split"] == split:
-                    yield line, _record(_clean(row["text"] or "", where), int(row["label"]))
-                line = rows.line_num + 2
+                    yield line, _record(_clean(row["text"], where), int(row["label"]))
     except UnicodeDecodeError:
         with path.open("rb") as file:
             for line, content in enumerate(file, start=1):

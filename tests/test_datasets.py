@@ -457,7 +457,7 @@ def test_tables_that_are_wrong(tmp_path, rows, header, message):
         (b"split,label,text\ntrain,1,good, really", "line 2.*quotes"),
         (b'split,label,text\ntrain,1,good\ntrain,1,"not\nclosed\ntrain,0,no', "line 3.*quotes"),
         (b'split,label,text\ntrain,1,"not\nclosed\ntrain,0,"no"\n', "line 2.*quotes"),
-        (b'split,label,text\ntrain,1,"two\nlines"\ntrain,2,no', "line 4.*label"),
+        (b'split,label,text\ntrain,1,"two\nlines"\n\ntrain,2,no', "line 5.*label"),
     ],
 )
 def test_usual_mistakes_in_csv_are_named_with_the_line_and_the_remedy(tmp_path, content, message):
