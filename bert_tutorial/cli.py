@@ -24,7 +24,15 @@ from .finetuning import LABELS, evaluate, train_loop
 from .launching import LOOPBACK, WorkerError
 from .launching import launch as launch_workers
 from .precision import DTYPES, refuse_precision, set_precision
-from .pretrained import model_settings, pretrained_config, pretrained_folder, read_config, save_pretrained
+from .pretrained import (
+    TOKENIZER_FILE,
+    model_settings,
+    pretrained_config,
+    pretrained_folder,
+    read_config,
+    save_pretrained,
+    tokenizer_settings,
+)
 from .pretraining import (
     BERTForPreTraining,
     evaluate_pretraining,
@@ -37,7 +45,7 @@ from .pretraining import (
 from .quantization import quantize
 from .runtime import choose_device, keep_interrupts, peak_memory, seed_everything
 from .sentiment import SentimentClassifier
-from .text import FastTokenizer, is_uncased, learn_vocabulary
+from .text import learn_vocabulary, make_tokenizer
 from .training import TrainingDivergedError
 from .workers import join_workers
 
@@ -234,7 +242,7 @@ def pretrain(
         config = pretrained_config(len(vocabulary), units, 4 * units, heads, layers, 0.1, max_length)
         # dropout is for fine-tuning: a short run does not see its text often enough to learn it by heart
         net = BERTForPreTraining(BERTModel(**{**model_settings(config), "dropout": 0}))
-    tokenizer = FastTokenizer(vocabulary, lower=is_uncased(vocabulary))
+    tokenizer = make_tokenizer(vocabulary, tokenizer_settings(pretrained_folder(pretrained)) if pretrained else {})
     train, valid = (
         Examples(
             tokenize_corpus(part.documents, tokenizer),
@@ -273,6 +281,7 @@ def pretrain(
         )
     if workers.rank == 0:
         save_pretrained(output, net, vocabulary, config)
+        write_text(output / TOKENIZER_FILE, json.dumps(tokenizer.settings, indent=2))
     set_precision(net, "float32")
     score = evaluate_pretraining(net, valid, ctx, frequencies, workers=workers)
     if workers.rank == 0:

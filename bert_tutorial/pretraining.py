@@ -20,7 +20,7 @@ from .examples import Batch, make_pairs, split_batch
 from .heads import MLMDecoder, NSClassifier, check_masked_positions
 from .pretrained import fill_heads, head_parameters, load_pretrained, pretrained_folder
 from .runtime import list_devices, raise_kept_interrupt
-from .text import FastTokenizer, is_uncased
+from .text import make_tokenizer
 from .training import Recipe, Training, devices_of
 from .workers import ALONE
 
@@ -436,7 +436,7 @@ def fill_mask(text, net=None, vocabulary=None, count=5):
         raise ValueError(f"the text must hold [MASK] once, not {len(after)} times")
     if net is None:
         net, vocabulary = load_for_pretraining("small")
-    tokenizer = FastTokenizer(vocabulary, lower=is_uncased(vocabulary))
+    tokenizer = make_tokenizer(vocabulary, {})
     tokens = [vocabulary.cls_token, *tokenizer(before), vocabulary.mask_token, *tokenizer(*after), vocabulary.sep_token]
     ctx = net.bert.encoder.word_embed.weight.list_ctx()[0]
     words = nd.array([vocabulary[tokens]], ctx)  # (1, L)

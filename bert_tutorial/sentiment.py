@@ -12,11 +12,19 @@ from .checkpoint import save_parameters, write_text
 from .encoder import BERTModel
 from .finetuning import LABELS, shares
 from .heads import BERTClassifier
-from .pretrained import attach_gradient, load_pretrained, model_settings, pretrained_folder, read_config
+from .pretrained import (
+    attach_gradient,
+    load_pretrained,
+    model_settings,
+    pretrained_folder,
+    read_config,
+    tokenizer_settings,
+)
 from .runtime import list_devices
-from .text import FastTokenizer, is_uncased, load_vocabulary, save_vocabulary
+from .text import load_vocabulary, make_tokenizer, save_vocabulary
 
 FILES = ("model.params", "config.json", "vocab.txt")
+FIRST_TOKENIZER = {"strip_accents": True}  # of cased weights too, before the tokenizer's settings were kept
 
 
 @dataclass
@@ -40,7 +48,8 @@ class SentimentClassifier:
     ctx: mx.Context
 
     def __post_init__(self):
-        self.tokenizer = FastTokenizer(self.vocabulary, lower=is_uncased(self.vocabulary))
+        settings = self.config["bert_tutorial"].get("tokenizer", FIRST_TOKENIZER)
+        self.tokenizer = make_tokenizer(self.vocabulary, settings)
         self.net.hybridize(static_alloc=True)
 
     @property
@@ -67,11 +76,16 @@ class SentimentClassifier:
         """
         ctx = mx.cpu() if ctx is None else ctx
         devices = list_devices(ctx)
-        config = read_config(pretrained_folder(name_or_path))
+        folder = pretrained_folder(name_or_path)
+        config = read_config(folder)
         positions = model_settings(config)["max_length"]
         if not 3 <= max_length <= positions:
             raise ValueError(f"max_length must lie between 3 and {positions}, the positions of {name_or_path}")
-        config["bert_tutorial"] = {"pretrained": str(name_or_path), "max_length": max_length}
+        config["bert_tutorial"] = {
+            "pretrained": str(name_or_path),
+            "max_length": max_length,
+            "tokenizer": tokenizer_settings(folder),
+        }
         bert, vocabulary = load_pretrained(name_or_path, devices)
         net = BERTClassifier(bert, num_classes=len(LABELS))
         net.classifier.initialize(ctx=devices)

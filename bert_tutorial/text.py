@@ -1,9 +1,9 @@
 """WordPiece: from text to the token ids BERT was trained on.
 
 A tokenizer first cuts text into words and punctuation marks, then each word into the longest pieces that the
-vocabulary holds ("untimely" -> "un", "##time", "##ly"). Two tokenizers give the same ids for every string:
-GluonNLP's `nlp.data.BERTTokenizer(vocabulary)`, in Python, to read and to teach with, and `FastTokenizer`,
-for whole data sets.
+vocabulary holds ("untimely" -> "un", "##time", "##ly"). For uncased weights two tokenizers give the same ids for
+every string: GluonNLP's `nlp.data.BERTTokenizer(vocabulary)`, in Python, to read and to teach with, and
+`FastTokenizer`, for whole data sets.
 
 Source: Devlin et al. 2018, section 3; Wu et al. 2016, "Google's Neural Machine Translation System",
 section 4.1 (WordPiece).
@@ -13,6 +13,7 @@ import hashlib
 import re
 import unicodedata
 from collections import Counter
+from functools import partial
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
@@ -21,12 +22,14 @@ import gluonnlp as nlp
 import numpy as np
 from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
-from tokenizers.pre_tokenizers import WhitespaceSplit
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.pre_tokenizers import BertPreTokenizer, WhitespaceSplit
 from tokenizers.trainers import WordPieceTrainer
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 LONGEST_WORD = 200  # characters; a longer word is [UNK], as for Google and GluonNLP
 ALPHABET = 200  # characters of a learned vocabulary; without a limit, rare symbols would fill it
+TOKENIZER_SETTINGS = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")  # Hugging Face's names
 BATCH = 1024  # texts tokenized at once: bounds the memory, which holds every word of a batch
 
 # BERT drops control characters, except the three that count as spaces.
@@ -91,7 +94,7 @@ def learn_vocabulary(texts, size, lower=True):
     size : int
         Tokens of the vocabulary, special tokens included. Few texts may give fewer.
     lower : bool, default True
-        Lowercase, as `FastTokenizer` does. Accents are stripped in either case.
+        Lowercase and strip accents, as `FastTokenizer` does.
 
     Returns
     -------
@@ -108,7 +111,7 @@ def learn_vocabulary(texts, size, lower=True):
     """
     if isinstance(texts, str):
         raise TypeError("texts is one string: put it in a list")
-    basic_tokenizer = nlp.data.BERTBasicTokenizer(lower=lower)
+    basic_tokenizer = _basic_tokenizer(lower)
     words = Counter(word for text in texts for word in _cut_words(text, lower, basic_tokenizer))
     characters = Counter()
     for word, count in words.items():
@@ -158,29 +161,43 @@ def save_vocabulary(vocabulary, path):
 
 
 class FastTokenizer:
-    """`nlp.data.BERTTokenizer(vocabulary, lower)` on all cores: same calls, same ids for every string.
+    """`nlp.data.BERTTokenizer(vocabulary)` on all cores: same calls, same ids for every string.
 
     Words of ASCII text, as most reviews are, are cut by one regular expression; those of other text by
     GluonNLP's own `BERTBasicTokenizer`, because accents, punctuation and control characters depend on the
     Unicode tables of the Python that runs, and `tokenizers` brings tables of its own. Only the cutting of
     words into pieces is left to `tokenizers`.
 
+    Where accents or Chinese words stay as they are, it gives the ids of Hugging Face's BertTokenizer, for GluonNLP
+    cannot: it strips accents with `lower=False` too ("schön" -> "schon"), and published cased weights saw them. Only
+    words of 101 to 200 characters differ: Hugging Face makes them [UNK], Google, whose code trained BERT, longer ones.
+
     "[SEP]" and the like, typed in a text, are plain text.
 
     Parameters
     ----------
     vocabulary : nlp.vocab.BERTVocab
-    lower : bool
-        Lowercase, for uncased weights. As in GluonNLP, accents are stripped in either case; published cased
-        weights saw them, so there "é" is not what they were trained on.
+    lower : bool, default True
+        Lowercase, for uncased weights.
+    strip_accents : bool, optional
+        As `lower` if not given.
+    tokenize_chinese_chars : bool, default True
+        Make each Chinese character a word.
+
+    Attributes
+    ----------
+    settings : dict
+        These settings under Hugging Face's names, as in a `tokenizer_config.json`.
 
     Source: https://github.com/google-research/bert/blob/master/tokenization.py, by way of GluonNLP.
     """
 
-    def __init__(self, vocabulary, lower=True):
+    def __init__(self, vocabulary, lower=True, strip_accents=None, tokenize_chinese_chars=True):
         self.vocab = vocabulary
+        values = (lower, strip_accents, tokenize_chinese_chars)
+        self.settings = dict(zip(TOKENIZER_SETTINGS, values, strict=True))
         self._lower = lower
-        self._basic_tokenizer = nlp.data.BERTBasicTokenizer(lower=lower)
+        self._basic_tokenizer = _basic_tokenizer(*values)
         self._wordpiece = Tokenizer(
             WordPiece(
                 dict(vocabulary.token_to_idx),
@@ -254,12 +271,12 @@ class FastTokenizer:
         Returns
         -------
         str
-            64 hexadecimal digits: equal for equal texts in the same order, vocabulary, case, length and code.
+            64 hexadecimal digits: equal for equal texts in the same order, vocabulary, settings, length and code.
         """
         special = (self.vocab.cls_token, self.vocab.sep_token, self.vocab.unknown_token)
         code = (version("gluonnlp"), version("tokenizers"), unicodedata.unidata_version)
         digest = hashlib.sha256(Path(__file__).read_bytes())
-        digest.update(repr((special, code, self._lower, max_length, len(self.vocab))).encode())
+        digest.update(repr((special, code, self.settings, max_length, len(self.vocab))).encode())
         for text in chain(self.vocab.idx_to_token, texts):
             _require_string(text)
             digest.update(text.encode("utf-8", "surrogatepass") + b"\xff")  # UTF-8 never holds this byte
@@ -291,6 +308,47 @@ def lookups(word, vocabulary):
         found = ("##" if begin else "") + word[begin:end] in vocabulary
         yield begin, end, found
         begin, end = (end, len(word)) if found else (begin, end - 1)
+
+
+def make_tokenizer(vocabulary, settings):
+    """The tokenizer that a checkpoint was trained with.
+
+    Parameters
+    ----------
+    vocabulary : nlp.vocab.BERTVocab
+    settings : dict
+        Those of `TOKENIZER_SETTINGS` that are known. Whether text is lowercased can be told from the vocabulary.
+
+    Returns
+    -------
+    FastTokenizer
+
+    Raises
+    ------
+    ValueError
+        A setting that is neither true nor false.
+    """
+    for name, value in settings.items():
+        if not isinstance(value, bool | None):
+            raise ValueError(f"the tokenizer's {name} must be true or false, not {value!r}")
+    lower, strip_accents, chinese = map(settings.get, TOKENIZER_SETTINGS)
+    return FastTokenizer(
+        vocabulary, is_uncased(vocabulary) if lower is None else lower, strip_accents, chinese is not False
+    )
+
+
+def _basic_tokenizer(lower=True, strip_accents=None, tokenize_chinese_chars=True):
+    """What cuts a text into words and punctuation marks, a callable from str to list of str."""
+    if tokenize_chinese_chars and (lower if strip_accents is None else strip_accents):
+        return nlp.data.BERTBasicTokenizer(lower=lower)
+    return partial(
+        _cut_as_hugging_face,
+        BertNormalizer(strip_accents=strip_accents, lowercase=lower, handle_chinese_chars=tokenize_chinese_chars),
+    )
+
+
+def _cut_as_hugging_face(normalizer, text):
+    return [word for word, _ in BertPreTokenizer().pre_tokenize_str(normalizer.normalize_str(text))]
 
 
 def _cut_words(text, lower, basic_tokenizer):

@@ -20,10 +20,10 @@ from .batches import encode_dataset, make_loader
 from .encoder import BERTModel
 from .finetuning import evaluate, train_loop
 from .heads import BERTClassifier
-from .pretrained import load_pretrained, model_settings, pretrained_folder, read_config
+from .pretrained import load_pretrained, model_settings, pretrained_folder, read_config, tokenizer_settings
 from .pretraining import BERTForPreTraining, initialize_for_pretraining
 from .runtime import list_devices, seed_everything
-from .text import FastTokenizer, is_uncased
+from .text import make_tokenizer
 
 STARTS = ("pre-trained", "random")
 ALIASES = ("np", "pd", "plt", "mpl", "mx", "nlp", "hf", "hub", "hugging", "face")  # the same libraries by other names
@@ -138,9 +138,10 @@ def compare(task, name_or_path="small", label_counts=(16, 64, 256), seeds=5, lrs
     list of Result
     """
     devices = list_devices(mx.cpu() if ctx is None else ctx)
-    settings = model_settings(read_config(pretrained_folder(name_or_path)))
+    folder = pretrained_folder(name_or_path)
+    settings = model_settings(read_config(folder))
     _, vocabulary = load_pretrained(name_or_path)
-    tokenizer = FastTokenizer(vocabulary, lower=is_uncased(vocabulary))
+    tokenizer = make_tokenizer(vocabulary, tokenizer_settings(folder))
 
     def loader(texts, shuffle):
         encoded = encode_dataset(texts, tokenizer, settings["max_length"], cached=False)

@@ -362,7 +362,7 @@ def pretrained(texts, tmp_path_factory):
 
 def test_pretrain_writes_a_checkpoint_with_both_heads(pretrained):
     assert {path.name for path in pretrained.iterdir()} == {
-        "model.safetensors", "config.json", "vocab.txt", "metrics.json"
+        "model.safetensors", "config.json", "vocab.txt", "tokenizer_config.json", "metrics.json"
     }  # fmt: skip
     metrics = json.loads((pretrained / "metrics.json").read_text())
     assert 0 < metrics["mlm_accuracy"] <= 1
@@ -383,6 +383,16 @@ def test_what_was_pretrained_is_finetuned_and_pretrained_further(pretrained, tex
     assert json.loads((tmp_path / "b" / "metrics.json").read_text())["ns_accuracy"] is None
     assert (tmp_path / "b" / "model.safetensors").exists()
     assert (tmp_path / "b" / "vocab.txt").read_bytes() == (pretrained / "vocab.txt").read_bytes()
+
+
+def test_further_pretraining_keeps_the_tokenizers_settings(tiny_checkpoint, texts, tmp_path):
+    """Finding 4."""
+    shutil.copytree(tiny_checkpoint, tmp_path / "cased")
+    settings = {"do_lower_case": False, "strip_accents": None, "tokenize_chinese_chars": False}
+    (tmp_path / "cased" / "tokenizer_config.json").write_text(json.dumps(settings))
+    options = ("--corpus", texts, "--steps", 1, "--batch-size", 8, "--max-length", 24, "--output", tmp_path / "b")
+    run("pretrain", "--pretrained", tmp_path / "cased", *options)
+    assert json.loads((tmp_path / "b" / "tokenizer_config.json").read_text()) == settings
 
 
 def test_an_interrupted_pretraining_ends_with_the_same_weights(pretrained, texts, tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bert_tutorial import (
     FastTokenizer,
+    SentimentClassifier,
     datasets,
     fetching,
     load_imdb,
@@ -23,7 +24,16 @@ from bert_tutorial import (
 from bert_tutorial.batches import encode_dataset, make_loader
 from bert_tutorial.cli import main
 from bert_tutorial.fetching import FetchError
-from bert_tutorial.pretrained import BACKENDS, FILES, is_fetched, model_settings, read_config, write_zoo_checkpoint
+from bert_tutorial.pretrained import (
+    BACKENDS,
+    FILES,
+    is_fetched,
+    model_settings,
+    pretrained_folder,
+    read_config,
+    tokenizer_settings,
+    write_zoo_checkpoint,
+)
 
 import gluonnlp as nlp
 import mxnet as mx
@@ -496,6 +506,30 @@ def test_any_bert_from_the_hub(hub, web, cache):
     for file in FILES:
         assert (landed / file).read_bytes() == (SMALL / file).read_bytes()
         assert web.asked.count(f"GET /org/some.bert-1/resolve/main/{file}") == 1
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_the_tokenizers_settings_come_with_a_checkpoint(hub, web, folder, there, tmp_path):
+    """Finding 4: `tokenizer_config.json` was never read."""
+    hub("org/cased", folder)
+    if there:
+        web.files["/org/cased/resolve/main/tokenizer_config.json"] = '{"do_lower_case": false, "model_max_length": 512}'
+    landed = pretrained_folder("hf:org/cased")
+    assert tokenizer_settings(landed) == ({"do_lower_case": False} if there else {})
+    classifier = SentimentClassifier.from_pretrained("hf:org/cased", max_length=8)
+    assert classifier.tokenizer.settings["do_lower_case"] is not there  # without it, the vocabulary tells
+    classifier.save(tmp_path / "run")
+    assert SentimentClassifier.load(tmp_path / "run").tokenizer.settings == classifier.tokenizer.settings
+    edit_config(tmp_path / "run", bert_tutorial={"max_length": 8})  # as runs of earlier versions: always stripped
+    assert SentimentClassifier.load(tmp_path / "run").tokenizer.settings["strip_accents"]
+
+
+@pytest.mark.parametrize("content", ['{"word_tokenizer_type": "mecab"}', "[]", "[" * 100_000, '{"strip_accents": 1}'])
+def test_tokenizer_settings_that_cannot_be(tiny_checkpoint, tmp_path, content):
+    shutil.copytree(tiny_checkpoint, tmp_path / "bert")
+    (tmp_path / "bert" / "tokenizer_config.json").write_text(content)
+    with pytest.raises(ValueError, match=r"tokenizer_config\.json|strip_accents"):
+        SentimentClassifier.from_pretrained(tmp_path / "bert", max_length=8)
 
 
 def test_pickles_are_never_loaded(hub, web, cache):

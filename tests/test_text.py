@@ -18,20 +18,25 @@ from bert_tutorial.text import (
     learn_vocabulary,
     load_vocabulary,
     lookups,
+    make_tokenizer,
     save_vocabulary,
 )
 
 import gluonnlp as nlp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.pre_tokenizers import BertPreTokenizer
 
 CHARACTERS = [
     *string.ascii_letters,
     *string.digits,
     *string.punctuation,
-    *"éÉßøæıσςΣ¡«–—…€中㐀𠀀가ガᄀ😀\ue000\u2028",
+    *"éÉßøæıσςΣ¡«–—…€中文㐀𠀀가ガᄀ😀\ue000\u2028",
 ]
 WORDS = ["the", "movie", "good", "un", "##able", "##ing", "e\u0301", "[unused0]"]
 
@@ -80,9 +85,14 @@ def vocabulary(request):
     return load_vocabulary(request.getfixturevalue("published_vocabulary_file"))
 
 
+def both(vocabulary, lower=True):
+    """Ours and GluonNLP's, which strips accents in either case."""
+    return FastTokenizer(vocabulary, lower, strip_accents=True), nlp.data.BERTTokenizer(vocabulary, lower)
+
+
 @pytest.fixture(scope="module", params=[True, False], ids=["lower", "cased"])
 def tokenizers(request, vocabulary):
-    return FastTokenizer(vocabulary, request.param), nlp.data.BERTTokenizer(vocabulary, request.param)
+    return both(vocabulary, request.param)
 
 
 def assert_same(tokenizers, texts):
@@ -228,7 +238,7 @@ def test_same_ids_for_every_code_point():
     blocks = [map(chr, range(start, start + 128)) for start in range(0, 0x110000, 128)]
     texts = [" ".join(f"{c} a{c}B" for c in block) for block in blocks]
     for lower in (True, False):
-        assert_same((FastTokenizer(vocabulary, lower), nlp.data.BERTTokenizer(vocabulary, lower)), texts)
+        assert_same(both(vocabulary, lower), texts)
 
 
 def test_same_ids_for_the_shipped_reviews(tokenizers):
@@ -259,6 +269,69 @@ def test_truncation_keeps_the_head(small_vocabulary):
     tokenizer = FastTokenizer(small_vocabulary)
     (ids,) = tokenizer.encode_batch(["The good, unable movie"], max_length=6)
     assert [small_vocabulary.idx_to_token[i] for i in ids] == ["[CLS]", "the", "good", ",", "un", "[SEP]"]
+
+
+def hugging_face(vocabulary, **settings):
+    """Hugging Face's tokenizer of a BERT, but for the length of the longest word."""
+    tokenizer = Tokenizer(
+        WordPiece(dict(vocabulary.token_to_idx), unk_token="[UNK]", max_input_chars_per_word=LONGEST_WORD)
+    )
+    tokenizer.normalizer, tokenizer.pre_tokenizer = BertNormalizer(**settings), BertPreTokenizer()
+    return tokenizer
+
+
+def cut_by_hugging_face(text):
+    cased = BertNormalizer(lowercase=False)
+    return [word for word, _ in BertPreTokenizer().pre_tokenize_str(cased.normalize_str(text))]
+
+
+@pytest.fixture(scope="module")
+def cased_vocabulary(tmp_path_factory):
+    tokens = [*SPECIAL_TOKENS, *CHARACTERS, *(f"##{c}" for c in CHARACTERS), "e\u0301", "sch", "##ön", "Müller", "中文"]
+    return load_vocabulary(write_vocabulary(tmp_path_factory.mktemp("cased") / "vocab.txt", tokens))
+
+
+@given(
+    text=TEXTS | st.text("aéÉÜß中文 .'e\u0301", max_size=30),
+    lower=st.booleans(),
+    strip=st.none() | st.booleans(),
+    chinese=st.booleans(),
+)
+@settings(deadline=None, max_examples=300)
+def test_other_settings_give_the_ids_of_hugging_face(cased_vocabulary, text, lower, strip, chinese):
+    """Finding 4."""
+    assume(not (chinese and (lower if strip is None else strip)))  # GluonNLP's own
+    text = re.sub("[\ud800-\udfff]", "", text)
+    expected = hugging_face(cased_vocabulary, lowercase=lower, strip_accents=strip, handle_chinese_chars=chinese)
+    tokenizer = pickle.loads(pickle.dumps(FastTokenizer(cased_vocabulary, lower, strip, chinese)))
+    assert tokenizer.encode_batch([text], 10**6)[0][1:-1].tolist() == expected.encode(text).ids
+
+
+def test_cased_text_keeps_its_accents(cased_vocabulary):
+    """Finding 4: it was tokenised as "schon Muller"."""
+    assert make_tokenizer(cased_vocabulary, {})("schön Müller") == ["sch", "##ön", "Müller"]
+    assert make_tokenizer(cased_vocabulary, {"strip_accents": True})("schön") == ["sch", "##o", "##n"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, ["É", "中", "文"]),
+        ({"do_lower_case": True}, ["e", "中", "文"]),
+        ({"do_lower_case": None, "strip_accents": None, "tokenize_chinese_chars": None}, ["É", "中", "文"]),
+        ({"do_lower_case": True, "strip_accents": False}, ["é", "中", "文"]),
+        ({"tokenize_chinese_chars": False}, ["É", "中文"]),
+    ],
+)
+def test_settings_of_a_checkpoint(cased_vocabulary, settings, expected):
+    tokenizer = make_tokenizer(cased_vocabulary, settings)
+    assert tokenizer("É 中文") == expected
+    assert make_tokenizer(cased_vocabulary, tokenizer.settings)("É 中文") == expected
+
+
+def test_settings_that_are_wrong(cased_vocabulary):
+    with pytest.raises(ValueError, match="do_lower_case must be true or false, not 'false'"):
+        make_tokenizer(cased_vocabulary, {"do_lower_case": "false"})
 
 
 def test_special_tokens_typed_in_a_text_are_plain_text(vocabulary):
@@ -313,7 +386,7 @@ def test_a_learned_vocabulary_knows_the_words_of_its_texts(tmp_path):
 @given(st.lists(TEXTS, max_size=5), st.booleans())
 @settings(deadline=None)
 def test_any_text_gives_a_vocabulary_of_its_own_words(tmp_path_factory, texts, lower):
-    cut = nlp.data.BERTBasicTokenizer(lower)
+    cut = nlp.data.BERTBasicTokenizer() if lower else cut_by_hugging_face
     words = [cut(re.sub("[\ud800-\udfff]", "\U0010ffff", text)) for text in texts]
     spelled = [[len(word) <= LONGEST_WORD and "\U0010ffff" not in word for word in text] for text in words]
     if not any(map(any, spelled)):
@@ -324,9 +397,8 @@ def test_any_text_gives_a_vocabulary_of_its_own_words(tmp_path_factory, texts, l
     path = tmp_path_factory.mktemp("learned") / "vocab.txt"
     save_vocabulary(vocabulary, path)
     assert load_vocabulary(path).idx_to_token == vocabulary.idx_to_token
-    tokenizers = FastTokenizer(vocabulary, lower), nlp.data.BERTTokenizer(vocabulary, lower)
-    assert_same(tokenizers, texts)
-    unknown = [tokenizers[0](text).count("[UNK]") for text in texts]
+    tokenizer = FastTokenizer(vocabulary, lower)
+    unknown = [tokenizer(text).count("[UNK]") for text in texts]
     assert unknown == [text.count(False) for text in spelled]
 
 
