@@ -147,10 +147,9 @@ def make_loader(encoded, vocabulary, batch_size, shuffle, max_length=None):
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, not {batch_size}")
     padding_id = vocabulary[vocabulary.padding_token]
-    lengths = [length for _, length, _, _ in encoded]
     return DataLoaderV1(
         encoded,
-        batch_sampler=nlp.data.SortedBucketSampler(lengths, batch_size, shuffle=shuffle),
+        batch_sampler=batch_order(encoded, batch_size, shuffle),
         batchify_fn=batchify.Tuple(
             _pad(padding_id, max_length),
             batchify.Stack("float32"),
@@ -158,6 +157,11 @@ def make_loader(encoded, vocabulary, batch_size, shuffle, max_length=None):
             batchify.Stack("float32"),
         ),
     )
+
+
+def batch_order(encoded, batch_size, shuffle=False):
+    """For each batch of `make_loader` the numbers of its samples; without `shuffle` the same every time."""
+    return nlp.data.SortedBucketSampler([length for _, length, _, _ in encoded], batch_size, shuffle=shuffle)
 
 
 def _pad(value, max_length):

@@ -7,7 +7,7 @@ from pathlib import Path
 import mxnet as mx
 import numpy as np
 
-from .batches import encode_dataset, make_loader
+from .batches import batch_order, encode_dataset, make_loader
 from .checkpoint import save_parameters, write_text
 from .encoder import BERTModel
 from .finetuning import LABELS, shares
@@ -136,17 +136,16 @@ class SentimentClassifier:
 
     def predict(self, texts, batch_size=32):
         """Probability of being positive for each text, (len(texts),)."""
-        positive = np.empty(len(texts), dtype="float32")
-        # the index travels as the label: batches come sorted by length
-        indexed = [(text, i) for i, text in enumerate(texts)]
-        encoded = encode_dataset(indexed, self.tokenizer, self.max_length, cached=False)  # seen once
+        dataset = [(text, 0) for text in texts]
+        encoded = encode_dataset(dataset, self.tokenizer, self.max_length, cached=False)  # seen once
         loader = make_loader(encoded, self.vocabulary, batch_size, shuffle=False, max_length=self.max_length)
         devices = list_devices(self.ctx)
+        positive = []
         for batch in loader:
             scores = [
-                (self.net(words, segments, valid_length).softmax()[:, 1], index)
-                for words, valid_length, segments, index in shares(batch, devices)
+                self.net(words, segments, valid_length).softmax()[:, 1]
+                for words, valid_length, segments, _ in shares(batch, devices)
             ]
-            for probabilities, index in scores:
-                positive[index.asnumpy().astype(int)] = probabilities.asnumpy()
-        return positive
+            positive += [share.asnumpy() for share in scores]
+        order = np.concatenate(list(batch_order(encoded, batch_size)))  # batches come sorted by length
+        return np.concatenate(positive)[np.argsort(order)]

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import textwrap
 
-from bert_tutorial import FastTokenizer, SentimentClassifier, batches, load_vocabulary
+from bert_tutorial import FastTokenizer, SentimentClassifier, batches, load_vocabulary, sentiment
 from bert_tutorial.batches import CACHE_FROM, ROUND_LENGTH_TO, encode_dataset, make_loader
 
 import gluonnlp as nlp
@@ -327,6 +327,20 @@ def test_the_oldest_files_make_room(vocabulary, tokenizer, cache, monkeypatch):
     assert not first.exists()
     for max_length in (30, 31):
         encode_dataset(REVIEWS, NoTokenizer(vocabulary), max_length)
+
+
+def test_predictions_come_in_the_order_of_the_texts(tiny_checkpoint, monkeypatch):
+    """Finding 27: the row travelled as the label, in float32, which is exact up to 2 ** 24."""
+
+    def without_labels(*args, **kwargs):
+        return [(*batch, labels * 0) for *batch, labels in make_loader(*args, **kwargs)]
+
+    classifier = SentimentClassifier.from_pretrained(tiny_checkpoint, max_length=16)
+    texts = ["great " * (i % 5 + 1) + "film " * (i % 3) + str(i) for i in range(40)]
+    expected = [classifier.predict([text])[0] for text in texts]
+    assert len(set(expected)) == len(texts)
+    monkeypatch.setattr(sentiment, "make_loader", without_labels)
+    np.testing.assert_allclose(classifier.predict(texts, batch_size=7), expected, atol=1e-6)
 
 
 def test_only_large_datasets_are_kept_and_no_predicted_text(tiny_checkpoint, cache):
