@@ -5,10 +5,11 @@ review of the batch, rounded up so that few different lengths occur: MXNet plans
 """
 
 import os
+import tempfile
 from array import array
 from contextlib import suppress
-from itertools import accumulate, islice
-from uuid import uuid4
+from itertools import islice
+from pathlib import Path
 
 import gluonnlp as nlp
 import numpy as np
@@ -27,7 +28,7 @@ from .text import BATCH
 ROUND_LENGTH_TO = 32
 SEGMENT_PADDING = 0  # the vocabulary's padding id is no segment
 CACHE_FROM = 1000  # texts; fewer are tokenised in about a tenth of a second
-CACHE_SIZE = 2**30  # bytes; beyond it the oldest files go
+CACHE_SIZE = 2**30  # bytes; a file with as much in newer ones goes
 
 
 def encode_dataset(dataset, tokenizer, max_length, cached=True):
@@ -42,18 +43,21 @@ def encode_dataset(dataset, tokenizer, max_length, cached=True):
         Longest sequence in word pieces, [CLS] and [SEP] included; longer texts keep their beginning.
     cached : bool, default True
         Keep the ids of `CACHE_FROM` texts or more in a file below `cache_dir()`, for the next time too, and read each
-        batch from there: in memory is only where the ids of each text end. A temporary file takes its place if it
-        cannot be written, and the memory if that cannot be written either.
+        batch from there: in memory is only where the ids of each text end. The file is the user's alone, for ids can be
+        turned back into texts. A temporary file takes its place if it cannot be written, or if this is False, and the
+        memory if that cannot be written either.
 
     Returns
     -------
     mxnet.gluon.data.Dataset
         Of (word ids (L,), L, segments (L,), label).
     """
-    if cached and len(dataset) >= CACHE_FROM:
+    if len(dataset) < CACHE_FROM:
+        encoded = tokenizer.encode_batch([text for text, _ in dataset], max_length)
+    elif cached:
         encoded = _encode_cached(dataset, tokenizer, max_length)
     else:
-        encoded = tokenizer.encode_batch([text for text, _ in dataset], max_length)
+        encoded = keep_on_disk(lambda: _encode(dataset, tokenizer, max_length))
     return ArrayDataset(encoded, [label for _, label in dataset]).transform(_sample)
 
 
@@ -70,9 +74,11 @@ def _encode_cached(dataset, tokenizer, max_length):
     Records or list of bytes
     """
     path = cache_dir() / "tokenised" / f"{tokenizer.fingerprint((text for text, _ in dataset), max_length)}.ids"
-    with suppress(OSError, ValueError):  # missing, or damaged in any way: it is made anew
-        return _read_cached(path, len(dataset))
-    with suppress(OSError):  # a full or read-only disk must not stop anyone
+    with suppress(OSError):  # a full or read-only disk, or another user's folder, must not stop anyone
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.chmod(0o700)
+        with suppress(OSError, ValueError):  # missing, or damaged in any way: it is made anew
+            return _read_cached(path, len(dataset))
         return _write_cached(path, _encode(dataset, tokenizer, max_length))
     return keep_on_disk(lambda: _encode(dataset, tokenizer, max_length))
 
@@ -86,10 +92,11 @@ def _encode(dataset, tokenizer, max_length):
 
 def _write_cached(path, records):
     """Write records, where they end (as `Records.ends`, int64), and the SHA-256 of all that; read from that file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{uuid4().hex}")  # of this process alone: others may be writing the same
+    # of this process alone, for others may be writing the same; 0600
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent)
+    temporary = Path(temporary)
     try:
-        file = temporary.open("xb+")
+        file = os.fdopen(descriptor, "wb+")
         written = Records.write(file, records)
         written.ends.tofile(file)
         file.flush()
@@ -98,7 +105,7 @@ def _write_cached(path, records):
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    _remove_oldest(path.parent)
+    _remove_oldest(path.parent, newest=path)
     return written
 
 
@@ -115,12 +122,15 @@ def _read_cached(path, count):
     return records
 
 
-def _remove_oldest(folder):
+def _remove_oldest(folder, newest):
+    """Remove each file with `CACHE_SIZE` bytes or more in newer ones: a larger data set than that stays, too."""
+    newer = 0
     with suppress(OSError):  # another process may be removing them, too
-        files = sorted(folder.iterdir(), key=lambda file: file.stat().st_mtime, reverse=True)
-        for file, size in zip(files, accumulate(file.stat().st_size for file in files), strict=True):
-            if size > CACHE_SIZE:
+        for file in sorted(folder.iterdir(), key=lambda file: (file == newest, file.stat().st_mtime), reverse=True):
+            size = file.stat().st_size
+            if newer >= CACHE_SIZE:
                 file.unlink()
+            newer += size
 
 
 def make_loader(encoded, vocabulary, batch_size, shuffle, max_length=None):

@@ -84,6 +84,11 @@ data_option = click.option(
     help="sample (the shipped reviews), imdb, or a path: a folder or archive laid out as aclImdb, or a .tsv or .csv "
     "table with the columns split, label, text.",
 )
+no_cache_option = click.option(
+    "--no-cache",
+    is_flag=True,
+    help="Keep no word ids of the reviews for the next time: they can be turned back into text.",
+)
 batch_size_option = click.option("--batch-size", default=16, show_default=True, type=click.IntRange(1))
 precision_option = click.option(
     "--precision",
@@ -140,6 +145,7 @@ def fetch(names, everything, folder):
 @main.command()
 @click.option("--pretrained", default="minilm-l6", help="small, minilm-l6, bert-base, hf:ORG/NAME, or a folder.")
 @data_option
+@no_cache_option
 @click.option("--train-limit", type=click.IntRange(2), help="Use this many training reviews.  [default: all]")
 @click.option("--test-limit", type=click.IntRange(2), help="Use this many test reviews.  [default: all]")
 @click.option("--epochs", default=4, type=click.IntRange(1))
@@ -151,7 +157,8 @@ def fetch(names, everything, folder):
 @click.option("--output", default="runs/finetuned", type=click.Path(path_type=Path), help="Folder for the result.")
 @click.option("--resume", is_flag=True, help="Continue an interrupted run in --output, with the same settings.")
 def finetune(
-    pretrained, data, train_limit, test_limit, epochs, batch_size, max_length, lr, precision, seed, output, resume
+    pretrained, data, no_cache, train_limit, test_limit, epochs, batch_size, max_length, lr, precision, seed, output,
+    resume,
 ):  # fmt: skip
     """Fine-tune a pre-trained BERT for sentiment, and score it on the test split."""
     workers = join_workers()
@@ -169,13 +176,13 @@ def finetune(
     with _says_how_to_resume(checkpoint):
         history = train_loop(
             classifier.net,
-            classifier.batches(train, batch_size * workers.size, shuffle=True),
+            classifier.batches(train, batch_size * workers.size, shuffle=True, cached=not no_cache),
             None,
             epochs,
             lr,
             ctx,
             gluon.loss.SoftmaxCELoss(),
-            valid_data=valid and classifier.batches(valid, batch_size),
+            valid_data=valid and classifier.batches(valid, batch_size, cached=not no_cache),
             seed=seed,
             checkpoint=checkpoint,
             resume=resume,
@@ -185,7 +192,8 @@ def finetune(
     if workers.rank == 0:
         classifier.save(output)
     set_precision(classifier.net, "float32")
-    score = evaluate(classifier.net, classifier.batches(test, batch_size * workers.size), ctx, workers=workers)
+    test_batches = classifier.batches(test, batch_size * workers.size, cached=not no_cache)
+    score = evaluate(classifier.net, test_batches, ctx, workers=workers)
     if workers.rank == 0:
         _write_metrics(output, score._asdict(), history, ctx, workers)
         remove_checkpoint(checkpoint)
@@ -334,15 +342,16 @@ def launch(workers, servers, hosts, address, command):
 @main.command("evaluate")
 @click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @data_option
+@no_cache_option
 @click.option("--limit", type=click.IntRange(2), help="Use this many test reviews.  [default: all]")
 @batch_size_option
 @int8_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object: accuracy, loss, count.")
-def evaluate_command(folder, data, limit, batch_size, int8, as_json):
+def evaluate_command(folder, data, no_cache, limit, batch_size, int8, as_json):
     """Score the classifier in DIR on the test split."""
     test = load_dataset(data, "test", limit)
     classifier = _load(folder, int8)
-    score = evaluate(classifier.net, classifier.batches(test, batch_size), classifier.ctx)
+    score = evaluate(classifier.net, classifier.batches(test, batch_size, cached=not no_cache), classifier.ctx)
     if as_json:
         click.echo(json.dumps(score._asdict()))
     else:
@@ -449,7 +458,7 @@ def _write_metrics(output, score, history, ctx, workers):
 def _settings():
     """What the command was told, as far as it matters to the numbers."""
     params = click.get_current_context().params
-    return {key: str(value) for key, value in params.items() if key not in ("output", "resume")}
+    return {key: str(value) for key, value in params.items() if key not in ("output", "resume", "no_cache")}
 
 
 def _load(folder, int8):

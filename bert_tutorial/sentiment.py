@@ -129,9 +129,9 @@ class SentimentClassifier:
         save_vocabulary(self.vocabulary, folder / "vocab.txt")
         write_text(folder / "config.json", json.dumps(self.config, indent=2))
 
-    def batches(self, dataset, batch_size, shuffle=False):
-        """Serve (text, label) pairs as `train_loop` and `evaluate` take them."""
-        encoded = encode_dataset(dataset, self.tokenizer, self.max_length)
+    def batches(self, dataset, batch_size, shuffle=False, cached=True):
+        """Serve (text, label) pairs as `train_loop` and `evaluate` take them; `cached` as for `encode_dataset`."""
+        encoded = encode_dataset(dataset, self.tokenizer, self.max_length, cached)
         return make_loader(encoded, self.vocabulary, batch_size, shuffle, self.max_length)
 
     def predict(self, texts, batch_size=32):

@@ -318,7 +318,7 @@ def test_the_memory_hardly_grows_with_the_reviews(tiny_checkpoint, tmp_path, cac
 def test_the_oldest_files_make_room(vocabulary, tokenizer, cache, monkeypatch):
     encode_dataset(REVIEWS, tokenizer, 32)
     (first,) = cache.rglob("*.ids")
-    monkeypatch.setattr(batches, "CACHE_SIZE", int(2.5 * first.stat().st_size))
+    monkeypatch.setattr(batches, "CACHE_SIZE", int(1.5 * first.stat().st_size))
     for age, max_length in ((3, 31), (2, 30)):
         os.utime(first, (0, 0))
         encode_dataset(REVIEWS, tokenizer, max_length)
@@ -327,6 +327,33 @@ def test_the_oldest_files_make_room(vocabulary, tokenizer, cache, monkeypatch):
     assert not first.exists()
     for max_length in (30, 31):
         encode_dataset(REVIEWS, NoTokenizer(vocabulary), max_length)
+
+
+def test_a_data_set_larger_than_the_cache_is_kept(vocabulary, tokenizer, cache, monkeypatch):
+    """Finding 25: it was deleted right after it was written, so tokenised again in each run."""
+    monkeypatch.setattr(batches, "CACHE_SIZE", 100)
+    small = REVIEWS[:10]
+    encode_dataset(REVIEWS, tokenizer, 32)
+    encode_dataset(REVIEWS, NoTokenizer(vocabulary), 32)
+    monkeypatch.setattr(batches, "CACHE_FROM", 1)
+    encode_dataset([("a", 0)], tokenizer, 32)  # the test set of the same run
+    encode_dataset(REVIEWS, NoTokenizer(vocabulary), 32)
+    encode_dataset(small, tokenizer, 32)
+    encode_dataset(small, tokenizer, 31)
+    assert len(list(cache.rglob("*.ids"))) == 1, "the newest; the others made room"
+    encode_dataset(small, NoTokenizer(vocabulary), 31)
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_only_the_user_can_read_the_cache(tokenizer, cache, before):
+    """Finding 25: word ids of private reviews can be turned back into text."""
+    if before:  # as earlier versions made it
+        (cache / "tokenised").mkdir(parents=True)
+        (cache / "tokenised").chmod(0o755)
+    encode_dataset(REVIEWS, tokenizer, 32)
+    (path,) = cache.rglob("*.ids")
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.parent.stat().st_mode & 0o777 == 0o700
 
 
 def test_predictions_come_in_the_order_of_the_texts(tiny_checkpoint, monkeypatch):
@@ -347,6 +374,7 @@ def test_only_large_datasets_are_kept_and_no_predicted_text(tiny_checkpoint, cac
     classifier = SentimentClassifier.from_pretrained(tiny_checkpoint, max_length=16)
     classifier.predict([text for text, _ in REVIEWS], batch_size=500)
     classifier.batches(REVIEWS[1:], 8)
+    classifier.batches(REVIEWS, 8, cached=False)
     assert not cache.exists()
     classifier.batches(REVIEWS, 8)
     assert len(list(cache.rglob("*.ids"))) == 1

@@ -63,6 +63,17 @@ def test_evaluate_agrees_with_finetune(finetuned, table):
     assert "42 reviews" in run("evaluate", finetuned, "--data", table).stdout
 
 
+def test_no_cache_keeps_no_word_ids(finetuned, tiny_checkpoint, table, cache, tmp_path, monkeypatch):
+    """Finding 25."""
+    monkeypatch.setattr(batches, "CACHE_FROM", 10)
+    options = ("--data", table, "--no-cache")
+    run("finetune", "--pretrained", tiny_checkpoint, "--epochs", 1, "--max-length", 8, *options, "--output", tmp_path)
+    score = run("evaluate", finetuned, *options, "--json").stdout
+    assert not cache.exists()
+    assert run("evaluate", finetuned, "--data", table, "--json").stdout == score
+    assert list(cache.rglob("*.ids"))
+
+
 def test_predict_answers_in_order(finetuned, tmp_path):
     texts = ["the film was great great", "awful awful, awful", 'great "great" great, the film was great great'] * 5
     rows = [
