@@ -3,7 +3,7 @@
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from .figures import POSITIVE
+from .figures import POSITIVE, shows_text_as_it_is
 
 BLUE, ORANGE, YELLOW = "#A9D3EE", "#F3B98B", "#F5EBA0"  # Okabe and Ito's, made lighter, to write on
 GRAY = "#EEEEEE"
@@ -37,6 +37,7 @@ def _arrow(axes, start, end, **style):
     axes.annotate("", end, start, arrowprops=style)
 
 
+@shows_text_as_it_is
 def draw_masking(tokens, masked, positions, columns=60):
     """Draw the word pieces that the network reads, and under those that were chosen what it must predict.
 
@@ -77,6 +78,7 @@ def draw_masking(tokens, masked, positions, columns=60):
     return figure
 
 
+@shows_text_as_it_is
 def draw_lookups(word, tries):
     """Draw what WordPiece looks up to cut a word, one try in a line.
 
@@ -109,6 +111,7 @@ def draw_lookups(word, tries):
     return figure
 
 
+@shows_text_as_it_is
 def draw_input(tokens, segments, valid_length):
     """Draw what BERT reads of one example: word pieces, segments, positions; padding is grey.
 
@@ -144,6 +147,7 @@ def draw_input(tokens, segments, valid_length):
     return figure
 
 
+@shows_text_as_it_is
 def draw_embeddings(tokens, segments):
     """Draw the three vectors that are summed at each position of BERT's input.
 
@@ -227,6 +231,7 @@ def draw_architecture():
     return figure
 
 
+@shows_text_as_it_is
 def draw_ns_classifier(tokens, segments):
     """Draw how the next-sentence classifier reads the encoding of [CLS] and no other.
 
@@ -306,6 +311,7 @@ def draw_mlm_decoder(masked_positions, num_samples, num_words):
     return figure
 
 
+@shows_text_as_it_is
 def draw_classifier(tokens, num_layers):
     """Draw BERT as a classifier: all word pieces go in, only what stands above [CLS] is used.
 
@@ -332,7 +338,7 @@ def draw_classifier(tokens, num_layers):
         _box(axes, left, 0, width, height, token, edge="gray", fontsize=9, **MONOSPACE)
         arrow(left + middle, 0.6, 1, "gray")
         arrow(left + middle, 2.2, 2.6, "black" if read else "gray")
-        _box(axes, left, 2.6, width, height, f"$h_{{{place}}}$", BLUE if read else GRAY, "gray")
+        _box(axes, left, 2.6, width, height, f"$h_{{{place}}}$", BLUE if read else GRAY, "gray", parse_math=True)
     _box(axes, 0, 1, right, 1.2, f"BERT encoder, {num_layers} layers (pre-trained)", YELLOW, "gray")
     for bottom, text, colour in (
         (3.6, "pooler: dense, tanh (pre-trained)", YELLOW),

@@ -16,6 +16,17 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
 POSITIVE, NEGATIVE = "#0072B2", "#D55E00"  # Okabe and Ito's blue and vermilion
+LOOKS = (  # of curves that must be told apart: colour, also Okabe and Ito's, line, marker
+    (POSITIVE, "-", "o"),
+    (NEGATIVE, "--", "s"),
+    ("#009E73", ":", "^"),
+    ("#CC79A7", "-.", "D"),
+    ("#000000", (0, (1, 3)), "v"),
+    ("#E69F00", (0, (6, 2)), "P"),
+    ("#56B4E9", (0, (5, 1, 1, 1, 1, 1)), "X"),
+)
+
+shows_text_as_it_is = rc_context({"text.parse_math": False})  # a decorator: "$" in somebody's words is a dollar
 
 
 def show_source(thing):
@@ -45,6 +56,14 @@ def _image(figure, alt):
     return Image(buffer.getvalue(), format="png", alt=alt)
 
 
+def _with_looks(curves):
+    """Yield (name, curve, (colour, line, marker)) of a dict of curves."""
+    if len(curves) > len(LOOKS):
+        raise ValueError(f"{len(curves)} curves cannot be told apart: draw at most {len(LOOKS)} in one figure")
+    return zip(curves, curves.values(), LOOKS[: len(curves)], strict=True)
+
+
+@shows_text_as_it_is
 def plot_sentiment(sentences, positive):
     """Draw the probability of being positive of each sentence.
 
@@ -192,6 +211,7 @@ class PretrainingCurve:
         return _image(plot_pretraining(self.history), alt)
 
 
+@shows_text_as_it_is
 def plot_attention(maps, queries, keys):
     """Draw attention weights as heat maps: a row for each query, a column for each key.
 
@@ -228,6 +248,7 @@ def plot_attention(maps, queries, keys):
     return figure
 
 
+@shows_text_as_it_is
 def plot_positions(tables):
     """Draw position vectors, and how much each is like each other (the cosine of their angle).
 
@@ -254,6 +275,7 @@ def plot_positions(tables):
     return figure
 
 
+@shows_text_as_it_is
 def plot_functions(x, functions):
     """Draw functions of one number.
 
@@ -261,16 +283,20 @@ def plot_functions(x, functions):
     ----------
     x : numpy.ndarray
     functions : dict
-        Name to values, an array as long as x; up to three.
+        Name to values, an array as long as x; at most seven.
 
     Returns
     -------
     matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        More than can be told apart.
     """
     figure = Figure(figsize=(5, 3), layout="constrained")
     axes = figure.add_subplot()
-    styles = (POSITIVE, "-"), (NEGATIVE, "--"), ("#009E73", ":")
-    for (name, values), (colour, line) in zip(functions.items(), styles, strict=False):
+    for name, values, (colour, line, _) in _with_looks(functions):
         axes.plot(x, values, color=colour, linestyle=line, linewidth=2, label=name)
     axes.axhline(0, color="gray", linewidth=0.8, zorder=0)
     axes.set_xlabel("input")
@@ -280,25 +306,30 @@ def plot_functions(x, functions):
     return figure
 
 
+@shows_text_as_it_is
 def plot_losses(losses, guessing=None):
     """Draw losses, step by step.
 
     Parameters
     ----------
     losses : dict of str to sequence of float
-        At most four curves.
+        At most seven curves.
     guessing : float, optional
         The loss of guessing, as a dashed line.
 
     Returns
     -------
     matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        More than can be told apart.
     """
     figure = Figure(figsize=(6, 3), layout="constrained")
     axes = figure.add_subplot()
-    styles = ((POSITIVE, "-"), (NEGATIVE, "--"), ("#009E73", "-."), ("#CC79A7", ":"))
-    for (name, values), (colour, style) in zip(losses.items(), styles, strict=False):
-        axes.plot(range(1, len(values) + 1), values, style, color=colour, label=name, linewidth=2)
+    for name, values, (colour, line, _) in _with_looks(losses):
+        axes.plot(range(1, len(values) + 1), values, color=colour, linestyle=line, label=name, linewidth=2)
     if guessing is not None:
         axes.axhline(guessing, color="gray", linewidth=1, linestyle="--", label="guessing", zorder=0)
     axes.set_xlabel("step")
@@ -309,6 +340,7 @@ def plot_losses(losses, guessing=None):
     return figure
 
 
+@shows_text_as_it_is
 def plot_cosines(cosines, labels=None):
     """Draw a heat map of the cosines between vectors.
 
@@ -344,24 +376,29 @@ def plot_cosines(cosines, labels=None):
     return figure
 
 
+@shows_text_as_it_is
 def plot_cosines_by_layer(curves):
     """Draw how the cosine between two vectors changes from layer to layer, on average over pairs.
 
     Parameters
     ----------
     curves : dict of str to np.ndarray
-        (pairs, layers + 1) each; the first column is the embeddings. At most three.
+        (pairs, layers + 1) each; the first column is the embeddings. At most seven.
 
     Returns
     -------
     matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        More than can be told apart.
     """
     figure = Figure(figsize=(7, 3.4), layout="constrained")
     axes = figure.add_subplot()
-    styles = ((POSITIVE, "o", "-"), (NEGATIVE, "s", "--"), ("#009E73", "^", ":"))
-    for (name, values), (colour, marker, style) in zip(curves.items(), styles, strict=False):
+    for name, values, (colour, line, marker) in _with_looks(curves):
         layers = range(values.shape[1])
-        axes.plot(layers, values.mean(axis=0), color=colour, marker=marker, linestyle=style, label=name)
+        axes.plot(layers, values.mean(axis=0), color=colour, marker=marker, linestyle=line, label=name)
         axes.fill_between(layers, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.15, linewidth=0)
     axes.set_xticks(layers, ["embed-\ndings", *layers[1:]])
     axes.set_xlabel("layer")
@@ -371,6 +408,7 @@ def plot_cosines_by_layer(curves):
     return figure
 
 
+@shows_text_as_it_is
 def plot_padding(ways):
     """Draw reviews as lines, batch after batch: word pieces, and the padding behind them.
 
@@ -401,23 +439,28 @@ def plot_padding(ways):
     return figure
 
 
+@shows_text_as_it_is
 def plot_learning_rate(rates):
     """Draw the learning rate of each step.
 
     Parameters
     ----------
     rates : dict of str to sequence of float
-        A name for each line, and its learning rates from step 1 on; at most three.
+        A name for each line, and its learning rates from step 1 on; at most seven.
 
     Returns
     -------
     matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        More than can be told apart.
     """
     figure = Figure(figsize=(6, 2.8), layout="constrained")
     axes = figure.add_subplot()
-    looks = ((POSITIVE, "-"), (NEGATIVE, "--"), ("black", ":"))
-    for (name, line), (colour, dashes) in zip(rates.items(), looks, strict=False):
-        axes.plot(range(1, len(line) + 1), line, color=colour, linestyle=dashes, label=name)
+    for name, values, (colour, line, _) in _with_looks(rates):
+        axes.plot(range(1, len(values) + 1), values, color=colour, linestyle=line, label=name)
     axes.set_xlabel("step")
     axes.set_ylabel("learning rate")
     axes.set_ylim(bottom=0)
@@ -468,6 +511,7 @@ class LearningCurve:
         self.handle.update(image)
 
 
+@shows_text_as_it_is
 def plot_confusion(matrix, names):
     """Draw how often each class was taken for each.
 
@@ -495,32 +539,41 @@ def plot_confusion(matrix, names):
     return figure
 
 
+@shows_text_as_it_is
 def plot_runs(histories):
     """Draw several trainings for two classes: the loss of each epoch, and the test accuracy in the end.
 
     Parameters
     ----------
     histories : dict of str to list of dict
-        A name for each run, and what `train_loop` returned; at most five.
+        A name for each run, and what `train_loop` returned; at most seven.
 
     Returns
     -------
     matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        More than can be told apart.
     """
     figure = Figure(figsize=(9, 3), layout="constrained")
     left, right = figure.subplots(1, 2)
-    looks = ((POSITIVE, "o"), (NEGATIVE, "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#000000", "v"))
     rows = range(len(histories))
-    for row, (history, (colour, marker)) in enumerate(zip(histories.values(), looks, strict=False)):
-        epochs = [epoch["epoch"] for epoch in history]
-        left.plot(epochs, [epoch["train_loss"] for epoch in history], color=colour, marker=marker)
+    for row, (_, history, (colour, _, marker)) in enumerate(_with_looks(histories)):
+        left.plot(
+            [epoch["epoch"] for epoch in history],
+            [epoch["train_loss"] for epoch in history],
+            color=colour,
+            marker=marker,
+        )
         accuracy = history[-1]["test_accuracy"]
         right.barh(row, accuracy, color=colour, height=0.6)
         right.plot(0.03, row, color="white", marker=marker)
         right.text(accuracy + 0.02, row, f"{accuracy:.2f}", va="center")
     guessing = {"color": "gray", "linewidth": 1, "linestyle": "--", "zorder": 0}
     left.axhline(np.log(2), **guessing)
-    left.set_xticks(epochs)
+    left.set_xticks([epoch["epoch"] for epoch in max(histories.values(), key=len)])
     left.set_xlabel("epoch")
     left.set_ylabel(f"training loss; guessing: {np.log(2):.2f}")
     left.set_ylim(bottom=0)
@@ -561,6 +614,7 @@ def plot_attention_grid(weights):
     return figure
 
 
+@shows_text_as_it_is
 def plot_reliability(panels):
     """Draw how often answers are right against how sure they are: reliability diagrams.
 
@@ -591,6 +645,7 @@ def plot_reliability(panels):
     return figure
 
 
+@shows_text_as_it_is
 def plot_cls_pca(panels, labels):
     """Draw texts as points, one panel for each set of vectors.
 
@@ -619,6 +674,7 @@ def plot_cls_pca(panels, labels):
     return figure
 
 
+@shows_text_as_it_is
 def plot_attributions(tokens, attributions):
     """Draw how much each word piece speaks for a class, by several methods side by side.
 
@@ -650,6 +706,7 @@ def plot_attributions(tokens, attributions):
     return figure
 
 
+@shows_text_as_it_is
 def plot_speeds(speeds, label):
     """Draw speeds, or other numbers, as bars beside their names.
 

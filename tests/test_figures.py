@@ -1,10 +1,20 @@
 """What the notebooks' figures show."""
 
 import inspect
+import io
 
 from bert_tutorial import figures
 from bert_tutorial.calibration import Bins
+from bert_tutorial.diagrams import (
+    draw_classifier,
+    draw_embeddings,
+    draw_input,
+    draw_lookups,
+    draw_masking,
+    draw_ns_classifier,
+)
 from bert_tutorial.figures import (
+    LOOKS,
     NEGATIVE,
     POSITIVE,
     LearningCurve,
@@ -24,6 +34,7 @@ from bert_tutorial.figures import (
     plot_pretraining,
     plot_reliability,
     plot_runs,
+    plot_sentiment,
     plot_speeds,
     show_source,
 )
@@ -32,6 +43,7 @@ import numpy as np
 import pytest
 from bs4 import BeautifulSoup
 from matplotlib.colors import to_hex
+from matplotlib.text import Text
 
 
 def written(figure):
@@ -185,6 +197,73 @@ def test_runs_show_each_loss_and_the_last_accuracy():
     left, right = plot_runs({"good": history(0.5, 0.25), "bad": history(0.75, 0.75)}).axes
     assert [list(line.get_ydata()) for line in left.lines[:2]] == [[0.5, 0.25], [0.75, 0.75]]
     assert [patch.get_width() for patch in right.patches] == [0.75, 0.25]
+
+
+PRICE = "$100% fun for $5 \\"
+CURVE = [3, 2, 1]
+HISTORY = [{"epoch": 1, "train_loss": 0.5, "test_accuracy": 0.5}]
+MATRIX = np.array([[1.0, 0.5], [0.5, 1.0]])
+BINS = Bins(np.array([0.6]), np.array([0.5]), np.array([4]))
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: plot_sentiment([PRICE], [0.7]),
+        lambda: plot_attention({PRICE: MATRIX}, [PRICE, "a"], [PRICE, "b"]),
+        lambda: plot_positions({PRICE: MATRIX}),
+        lambda: plot_functions(np.arange(3), {PRICE: CURVE}),
+        lambda: plot_losses({PRICE: CURVE}),
+        lambda: plot_cosines(MATRIX, [PRICE, "a"]),
+        lambda: plot_cosines_by_layer({PRICE: MATRIX}),
+        lambda: plot_padding({PRICE: [([2, 4], 8)]}),
+        lambda: plot_learning_rate({PRICE: CURVE}),
+        lambda: plot_confusion(np.array([[8, 2], [1, 9]]), (PRICE, "b")),
+        lambda: plot_runs({PRICE: HISTORY}),
+        lambda: plot_reliability({PRICE: BINS}),
+        lambda: plot_cls_pca({PRICE: MATRIX}, [1, 0]),
+        lambda: plot_attributions([PRICE, "a"], {PRICE: CURVE[:2], "two": CURVE[:2]}),
+        lambda: plot_speeds({PRICE: 1}, PRICE),
+        lambda: draw_masking([PRICE, "a"], [PRICE, "a"], [0]),
+        lambda: draw_lookups(PRICE, [(0, len(PRICE), True)]),
+        lambda: draw_input([PRICE, "a"], [0, 1], 2),
+        lambda: draw_embeddings([PRICE, "a"], [0, 1]),
+        lambda: draw_ns_classifier([PRICE, "a"], [0, 1]),
+        lambda: draw_classifier([PRICE, "a"], 2),
+    ],
+)
+def test_a_dollar_is_no_mathematics(draw):
+    """Finding 17: ParseException."""
+    figure = draw()
+    figure.savefig(io.BytesIO())
+    shown = [text for text in figure.findobj(Text) if "100%" in text.get_text() or text.get_text() == "$"]
+    assert shown
+    assert not any(text.get_parse_math() for text in shown)
+
+
+@pytest.mark.parametrize(
+    ("draw", "curve"),
+    [
+        (lambda curves: plot_functions(np.arange(3), curves), np.array(CURVE)),
+        (plot_losses, CURVE),
+        (plot_cosines_by_layer, MATRIX),
+        (plot_learning_rate, CURVE),
+        (plot_runs, HISTORY),
+    ],
+)
+def test_every_curve_is_drawn_or_refused(draw, curve):
+    """Finding 26: of six curves four were drawn."""
+    axes = draw({f"curve {i}": curve for i in range(len(LOOKS))}).axes[0]
+    curves = [line for line in axes.lines if len(line.get_xdata()) == len(axes.lines[0].get_xdata())]
+    assert len({(line.get_color(), line.get_linestyle(), line.get_marker()) for line in curves}) >= len(LOOKS)
+    with pytest.raises(ValueError, match="at most"):
+        draw({f"curve {i}": curve for i in range(len(LOOKS) + 1)})
+
+
+def test_runs_of_different_lengths_have_all_their_epochs():
+    history = [{"epoch": i, "train_loss": 0.5, "test_accuracy": 0.5} for i in (1, 2, 3)]
+    left, _ = plot_runs({"long": history, "short": history[:1]}).axes
+    assert list(left.get_xticks()) == [1, 2, 3]
 
 
 def map_axes(figure):
