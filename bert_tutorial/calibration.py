@@ -53,11 +53,11 @@ def reliability_bins(confidence, correct, num_bins=10):
         )
     if not (confidence.min() >= 0 and confidence.max() <= 1):
         raise ValueError("a confidence must lie between 0 and 1: take the softmax of the scores first")
-    place = np.minimum((confidence * num_bins).astype(int), num_bins - 1)  # 1.0 belongs to the last bin
-    count = np.bincount(place)
+    count, *sums = (
+        np.histogram(confidence, num_bins, (0, 1), weights=weights)[0] for weights in (None, confidence, correct)
+    )
     used = count > 0
-    means = [np.bincount(place, weights=values)[used] / count[used] for values in (confidence, correct)]
-    return Bins(*means, count[used])
+    return Bins(*(total[used] / count[used] for total in sums), count[used])
 
 
 def expected_calibration_error(bins):

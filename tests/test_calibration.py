@@ -4,8 +4,9 @@ from bert_tutorial.calibration import expected_calibration_error, reliability_bi
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from sklearn.calibration import calibration_curve
 
 answers = st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=50)
 
@@ -21,6 +22,17 @@ def test_bins_hold_every_answer_once(pairs, num_bins):
     assert np.average(bins.accuracy, weights=bins.count) == pytest.approx(np.mean(correct))
     overall = abs(np.mean(confidence) - np.mean(correct))
     assert overall - 1e-9 <= expected_calibration_error(bins) <= 1
+
+
+@given(answers, st.integers(1, 20))
+def test_bins_are_those_of_scikit_learn(pairs, num_bins):
+    """Finding 34. A confidence on the border of two bins belongs to the upper one here, to the lower one there."""
+    confidence, correct = map(np.array, zip(*pairs, strict=True))
+    assume(min(abs(np.subtract.outer(confidence, np.linspace(0, 1, num_bins + 1)[1:-1])).flat, default=1) > 1e-9)
+    bins = reliability_bins(confidence, correct, num_bins)
+    accuracy, mean = calibration_curve(correct, confidence, n_bins=num_bins)
+    np.testing.assert_allclose(bins.accuracy, accuracy)
+    np.testing.assert_allclose(bins.confidence, mean)
 
 
 def test_answers_as_often_right_as_sure_have_no_error():
