@@ -167,7 +167,12 @@ def read_docstrings(source):
         warnings.simplefilter("ignore")  # of escapes that are out of date
         try:
             nodes = list(ast.walk(ast.parse(source)))
-        except (SyntaxError, ValueError):  # a template, or code for another version of Python
+        except (
+            SyntaxError,
+            ValueError,
+            RecursionError,
+            MemoryError,
+        ):  # a template, another Python's, or deeply nested
             return []
     docstrings = {node.value for node in nodes if isinstance(node, ast.Expr)}
     strings = [node for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]

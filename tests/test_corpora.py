@@ -120,6 +120,8 @@ async def g():
     assert read_docstrings(source) == expected
     assert read_docstrings(b"def {{ name }}(:") == []
     assert read_docstrings(b"\0") == []
+    for nested in (b"-" * 100_000 + b"1", b"1" + b"+1" * 100_000):
+        assert read_docstrings(nested) == []
 
 
 SHARED = "This sentence stands in both of the files."

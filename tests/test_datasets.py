@@ -496,7 +496,9 @@ def test_a_csv_of_old_macs_and_blank_lines(tmp_path):
 
 @settings(max_examples=60, deadline=None)
 @given(
-    name=st.sampled_from(["a.tsv", "a.csv", "train.json", "train.jsonl", "a.tar", "a.tar.gz", "a.tar.xz", "a.tar.bz2"]),
+    name=st.sampled_from(
+        ["a.tsv", "a.csv", "train.json", "unsup.jsonl", "a.tar", "a.tar.gz", "a.tar.xz", "a.tar.bz2", "A.TXT", "none"]
+    ),
     start=st.sampled_from(["", "split,label,text\n", "split\tlabel\ttext\ntrain\t1\t", "[", '["a", 7]', "own"]),
     noise=st.binary(max_size=50) | st.text("[]{},\t\r\n\"'0:aé", max_size=50).map(str.encode),
 )
@@ -504,8 +506,12 @@ def test_no_bytes_give_anything_but_one_line_that_names_the_file(tmp_path_factor
     path = tmp_path_factory.mktemp("noise") / name
     magic = {".gz": b"\x1f\x8b\x08", ".xz": b"\xfd7zXZ\0", ".bz2": b"BZh9", ".tar": bytes(512)}
     path.write_bytes((magic.get(path.suffix, b"") if start == "own" else start.encode()) + noise)
-    root = path.parent if name.startswith("train") else path
-    for load in (lambda: datasets.load_dataset(root, "train"), lambda: load_unlabelled_reviews(root)):
+    root = path.parent if "json" in name else path
+    for load in (
+        lambda: datasets.load_dataset(root, "train"),
+        lambda: load_unlabelled_reviews(root),
+        lambda: load_corpus(root),
+    ):
         said = complaint(load)
         assert said is None or (str(root) in said and "\n" not in said)
 
