@@ -11,12 +11,14 @@ from itertools import combinations
 from pathlib import Path
 
 from bert_tutorial import datasets, load_imdb, load_reviews, records
+from bert_tutorial.cli import main
 from bert_tutorial.corpora import load_corpus
 from bert_tutorial.datasets import load_unlabelled_reviews
 
 import gluonnlp as nlp
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -521,6 +523,22 @@ def complaint(load):
         load()
     except (ValueError, OSError) as error:
         return str(error)
+
+
+@pytest.mark.parametrize("name", ["own.csv", "train.json", "a.tar.xz"])
+def test_the_command_says_it_in_one_line(tmp_path, name, monkeypatch):
+    """Findings 14 and 15."""
+    monkeypatch.chdir(tmp_path)
+    content = {
+        "own.csv": "split,label,text\ntrain,1,\xe9".encode("cp1252"),
+        "train.json": DEEP.encode(),
+        "a.tar.xz": b"no",
+    }
+    (tmp_path / name).write_bytes(content[name])
+    result = CliRunner().invoke(main, ["finetune", "--data", "." if "json" in name else name])
+    assert (result.exit_code, result.output.count("\n")) == (1, 1)
+    assert result.output.startswith("Error: ")
+    assert name in result.output
 
 
 def test_load_dataset_names(tmp_path):
