@@ -326,8 +326,10 @@ def make_tokenizer(vocabulary, settings):
     Raises
     ------
     ValueError
-        A setting that is neither true nor false.
+        A setting that is neither true nor false, or something else than a dict.
     """
+    if not isinstance(settings, dict):
+        raise ValueError(f"the tokenizer's settings must be a JSON object, not {settings!r}")
     for name, value in settings.items():
         if not isinstance(value, bool | None):
             raise ValueError(f"the tokenizer's {name} must be true or false, not {value!r}")

@@ -332,6 +332,8 @@ def test_settings_of_a_checkpoint(cased_vocabulary, settings, expected):
 def test_settings_that_are_wrong(cased_vocabulary):
     with pytest.raises(ValueError, match="do_lower_case must be true or false, not 'false'"):
         make_tokenizer(cased_vocabulary, {"do_lower_case": "false"})
+    with pytest.raises(ValueError, match="JSON object"):
+        make_tokenizer(cased_vocabulary, ["do_lower_case"])
 
 
 def test_special_tokens_typed_in_a_text_are_plain_text(vocabulary):
