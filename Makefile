@@ -9,7 +9,7 @@ help:
 	@echo 'make demo       set up, fetch weights, fine-tune on the shipped reviews, predict'
 	@echo 'make gpu        set up, put MXNet for NVIDIA GPUs into .venv (several GB; not tried on a GPU)'
 	@echo 'make lab        set up, open the notebooks in JupyterLab'
-	@echo 'make test       set up, run every test'
+	@echo 'make test       set up, run every test (FAST=1: those that take no more than a moment)'
 	@echo 'make browser    set up, install Playwright: make test then tests in Chromium too, where it is installed'
 	@echo 'make lint       set up, check style and format'
 	@echo 'make notebooks  set up, run every notebook again and keep its output'
@@ -45,7 +45,7 @@ demo: venv
 	@echo 'Or train on more: .venv/bin/bert-tutorial finetune --help'
 
 test: venv
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -n 2 --dist loadgroup $(if $(FAST),-m 'not slow')
 
 browser: venv
 	$(PIP) install --no-deps --require-hashes -r requirements-browser.lock

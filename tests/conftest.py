@@ -14,8 +14,10 @@ from pathlib import Path
 from bert_tutorial import BERTModel, seed_everything
 from bert_tutorial.fetching import FetchError
 from bert_tutorial.pretrained import OURS, _encoder_names, pretrained_folder
+from bert_tutorial.runtime import usable_cores
 
 import pytest
+from filelock import FileLock
 from mxnet import nd
 from safetensors.numpy import save_file
 
@@ -32,9 +34,22 @@ LETTERS = string.ascii_lowercase + string.digits + string.punctuation
 WORDS = ["great", "awful", "film", "the", "was", "not", "movie", "plot", "acting"]
 
 
-def pytest_configure():
-    """A test run in the background inherits that Ctrl-C is ignored, and so would all that it starts."""
+SIDE_BY_SIDE = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))  # processes that share out the tests
+
+
+def pytest_configure(config):
+    """Set what all processes that run tests inherit."""
+    # A test run in the background inherits that Ctrl-C is ignored, and so would all that it starts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Side by side they share out the cores: two trainings with all of them each are slower than one after the other.
+    if processes := config.getoption("numprocesses", None):
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // processes)))
+
+
+def pytest_collection_modifyitems(items):
+    """Side by side, the slow ones come first: at the end no long one is left to wait for."""
+    if SIDE_BY_SIDE > 1:
+        items.sort(key=lambda item: "slow" not in item.keywords)
 
 
 @pytest.fixture(scope="session")
@@ -70,10 +85,12 @@ def table(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def minilm():
-    """Folder of the real weights, fetched the first time."""
+def minilm(tmp_path_factory):
+    """Folder of the real weights, fetched the first time, by one of the processes that run side by side."""
+    shared = tmp_path_factory.getbasetemp().parent if SIDE_BY_SIDE > 1 else tmp_path_factory.getbasetemp()
     try:
-        return pretrained_folder("minilm-l6")
+        with FileLock(shared / "minilm.lock"):
+            return pretrained_folder("minilm-l6")
     except FetchError as error:
         pytest.skip(str(error))
 

@@ -11,7 +11,7 @@ from bs4 import BeautifulSoup
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 FAR = re.compile(r"""(?:\burl\(\s*["']?|@import\s+["'])(?:https?:)?//""")  # in a style sheet
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pages")]  # made once, for test_browser.py too
 
 
 @pytest.fixture(params=["book", "slides"])

@@ -47,6 +47,7 @@ WIDTH = "image => image.decode().then(() => image.naturalWidth)"
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.xdist_group("pages"),
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: sudo apt install chromium, or Google Chrome"),
 ]
 

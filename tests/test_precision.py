@@ -117,7 +117,6 @@ def assert_same(found, expected):
         ("float16", [mx.gpu(0), mx.gpu(1)], set(), None),
         ("float32", [mx.cpu(), mx.gpu(0)], set(), None),
     ],
-    ids=str,
 )
 def test_what_devices_can_compute(monkeypatch, chosen, devices, flags, message):
     monkeypatch.setattr(precision, "cpu_flags", lambda: flags)
