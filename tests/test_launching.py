@@ -254,7 +254,7 @@ STOPS = [
 
 @pytest.mark.slow
 def test_a_stopped_run_leaves_no_process_and_continues(tiny_checkpoint, table, whole, tmp_path):
-    """Stopped in every way, one after the other, it ends with the same bits as a run never stopped."""
+    """Stopped in every way, one after the other, it ends with the bits, dropout and all, of a run never stopped."""
     output = tmp_path / "run"
     checkpoint = output / "checkpoint.params"
     for stop, expected_code, message in STOPS:
