@@ -137,12 +137,20 @@ def prepare():
     if not already_loaded:
         load_cuda_libraries()
     _refuse_pickles()
+    with _in_environment(variables):  # they are read as MXNet's libraries load, and only then
+        _import_mxnet()
+
+
+@contextmanager
+def _in_environment(variables):
+    before = {name: os.environ[name] for name in variables if name in os.environ}
     os.environ.update(variables)
     try:
-        _import_mxnet()
+        yield
     finally:
-        for name in variables:  # they are read as MXNet's libraries load, and only then
+        for name in variables:
             del os.environ[name]
+        os.environ.update(before)
 
 
 def _follow_launcher():
@@ -214,28 +222,25 @@ def _choose_threads(already_loaded):
     """The environment variables for MXNet to load with."""
     _, workers_here = place_on_machine()
     cores = max(1, usable_cores() // workers_here)
-    if "OMP_NUM_THREADS" in os.environ:
-        # OpenMP allows a list, one number a nesting level; the first is ours
-        first = os.environ["OMP_NUM_THREADS"].split(",")[0].strip()
-        settings.threads = int(first) if first.isdigit() else cores
-        settings.threads_chosen_by = "OMP_NUM_THREADS in your environment"
-    elif already_loaded:
+    wish = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()  # OpenMP takes one number a nesting level
+    if already_loaded:
         from mxnet.base import _LIB
 
         settings.threads = _LIB.omp_get_max_threads() if hasattr(_LIB, "omp_get_max_threads") else 1
         settings.threads_chosen_by = "MXNet was loaded first"
-        if settings.threads < cores:
+        if settings.threads < cores and not wish:
             settings.lost.append(
                 f"MXNet was imported before bert_tutorial, so it uses {settings.threads} of {cores} cores. Restart the "
                 "kernel and import bert_tutorial first."
             )
+        return {}
+    if wish.isdigit() and int(wish):
+        settings.threads, settings.threads_chosen_by = int(wish), "OMP_NUM_THREADS in your environment"
     else:
-        settings.threads = cores
-        settings.threads_chosen_by = "physical cores this process may use"
+        settings.threads, settings.threads_chosen_by = cores, "physical cores this process may use"
         if workers_here > 1:
             settings.threads_chosen_by = f"{workers_here} workers share the physical cores"
-        return {"OMP_NUM_THREADS": str(cores)}
-    return {}
+    return {"OMP_NUM_THREADS": str(settings.threads)}  # of the forms that OpenMP takes, the only one MXNet survives
 
 
 def load_cuda_libraries():
