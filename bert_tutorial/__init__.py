@@ -24,6 +24,7 @@ from .pretraining import BERTForPreTraining, fill_mask, load_for_pretraining, pr
 from .runtime import choose_device, seed_everything  # noqa: E402
 from .sentiment import SentimentClassifier  # noqa: E402
 from .text import FastTokenizer, load_vocabulary  # noqa: E402
+from .training import Recipe  # noqa: E402
 
 __all__ = [
     "AddNorm",
@@ -39,6 +40,7 @@ __all__ = [
     "NSClassifier",
     "PositionWiseFFN",
     "PositionalEncoding",
+    "Recipe",
     "SentimentClassifier",
     "choose_device",
     "doctor",

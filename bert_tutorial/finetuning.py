@@ -1,27 +1,32 @@
 """Fine-tuning a pre-trained BERT: the training loop, exact evaluation, prediction.
 
+In the shape comments: B samples, L positions.
+
 Source: Devlin et al. 2018, sections 3.2 and A.3.
 """
 
 import math
-from itertools import islice
 from typing import NamedTuple
 
 import gluonnlp as nlp
+import numpy as np
 from mxnet import autograd, cpu, gluon, nd
+from mxnet.ndarray import NDArray
 from tqdm.auto import tqdm
 
+from .restoring import only_values_change
 from .runtime import list_devices, raise_kept_interrupt
-from .training import Recipe, Training, devices_of, place
+from .training import Recipe, Training, devices_of, in_groups, place, require_count
 from .workers import ALONE
 
 LABELS = ("negative", "positive")
+PAPER = Recipe()
 
 
 class Evaluation(NamedTuple):
     """Mean over all samples of a dataset."""
 
-    accuracy: float
+    accuracy: float  # nan unless logits are (B, number of classes), two at least, and labels (B,)
     loss: float
     count: int
 
@@ -35,11 +40,8 @@ def train_loop(
     ctx,
     loss_fn,
     *,
+    recipe=PAPER,
     valid_data=None,
-    warmup_ratio=0.1,
-    weight_decay=0.01,
-    clip_norm=1.0,
-    accumulate=1,
     seed=None,
     checkpoint=None,
     resume=False,
@@ -49,14 +51,17 @@ def train_loop(
 ):
     """Fine-tune a classifier with AdamW, linear warm-up and decay, and gradient clipping.
 
-    It computes in the precision that `set_precision` gave the network.
+    It computes in the precision that `set_precision` gave the network. However it ends, nothing but the values of the
+    parameters is changed: the network is where it was, with its own `grad_req` and `wd_mult`, and gradients are zero.
+    Parameters that the loss does not use stay as they are; one line names them.
 
     Parameters
     ----------
     net : mxnet.gluon.Block
-        Called as `net(words, segments, valid_length)`, gives logits (B, number of classes).
+        Initialised. Called as `net(words, segments, valid_length)`, gives what `loss_fn` takes: for a classifier,
+        logits (B, number of classes). Parameters whose `grad_req` is "null" are not trained.
     train_data : mxnet.gluon.data.DataLoader
-        Of (words (B, L), valid_length (B,), segments (B, L), labels (B,)).
+        Of (words (B, L), valid_length (B,), segments (B, L), labels (B,) or (B, ...)).
     test_data : mxnet.gluon.data.DataLoader or None
         Scored after each epoch if there is no `valid_data`; never used to choose anything.
     num_epoch : int
@@ -65,19 +70,13 @@ def train_loop(
         correction, as in the authors' code. That makes the first steps long; on a few hundred samples a larger rate
         often learns nothing (Zhang et al. 2021, "Revisiting Few-sample BERT Fine-tuning", section 4).
     ctx : mxnet.Context or list of mxnet.Context
-        The network is moved there. Several devices share out each batch; the step is that of one device.
-    loss_fn : mxnet.gluon.loss.Loss
-        Gives one loss per sample.
+        Where to train. Several devices share out each batch; the step is that of one device.
+    loss_fn : callable
+        Any `loss_fn(logits, labels)` that gives one loss per sample, (B,) or (B, 1), as Gluon's losses do.
+    recipe : Recipe, optional
+        The paper's if not given.
     valid_data : mxnet.gluon.data.DataLoader, optional
-        Scored after each epoch; the parameters of the best one are kept at the end.
-    warmup_ratio : float, default 0.1
-        Share of the steps in which the learning rate rises.
-    weight_decay : float, default 0.01
-        For weights; biases and LayerNorm have none.
-    clip_norm : float, default 1.0
-        Largest norm of the gradient of the mean loss.
-    accumulate : int, default 1
-        Number of batches whose gradients make one step, as if they were one batch.
+        Scored after each epoch; the parameters of the best one, by accuracy, then by loss, are kept at the end.
     seed : int, optional
         The same seed gives the same numbers. Drawn from NumPy's generator if not given.
     checkpoint : str or path, optional
@@ -96,49 +95,62 @@ def train_loop(
     -------
     list of dict
         One for each epoch: epoch, train_loss, train_accuracy, seconds, tokens_per_second, and
-        valid_ or test_accuracy and _loss.
+        valid_ or test_accuracy and _loss. Accuracies are left out where `Evaluation` has none.
 
     Raises
     ------
     TrainingDivergedError
         The loss became NaN or infinite. `net` is put back to its last good parameters.
     ValueError
-        No batches, no device or one twice, a setting out of range, or a checkpoint that is damaged or of another run.
+        No batches, no device or one twice, a setting out of range, nothing to train, a loss that is not one per sample,
+        or a checkpoint that is damaged or of another run.
     OSError
         The checkpoint could not be written. The ones before are as they were.
     """
     if len(train_data) == 0:
         raise ValueError("train_data has no batches")
-    if num_epoch < 1:
-        raise ValueError(f"num_epoch must be at least 1, not {num_epoch}")
+    require_count("num_epoch", num_epoch)
     if resume and not checkpoint:
         raise ValueError("resume needs the checkpoint to continue from")
-    steps_per_epoch = math.ceil(len(train_data) / max(1, accumulate))
-    recipe = Recipe(lr, steps_per_epoch * num_epoch, warmup_ratio, weight_decay, clip_norm, accumulate, seed=seed)
-    devices = place(net, ctx)
-    _finish_initialization(net, train_data, devices)
-    training = Training(net, recipe, devices, checkpoint, settings, keep_best=valid_data is not None, workers=workers)
-    if resume:
-        training.restore()
+    steps_per_epoch = math.ceil(len(train_data) / recipe.accumulate)
     scored, score_name = (valid_data, "valid") if valid_data is not None else (test_data, "test")
-    for epoch in range(len(training.history) + 1, num_epoch + 1):
-        row = training.train(
-            (epoch - 1) * steps_per_epoch,
-            steps_per_epoch,
-            _groups(train_data, accumulate),
-            lambda group: _backward(net, group, loss_fn, devices, workers, training.loss_scale),
-            _means,
-            f"epoch {epoch}/{num_epoch}",
+    with only_values_change(net):
+        devices = place(net, ctx)
+        _finish_initialization(net, train_data, devices)
+        training = Training(
+            net,
+            lr,
+            steps_per_epoch * num_epoch,
+            recipe,
+            devices,
+            seed=seed,
+            checkpoint=checkpoint,
+            settings=settings,
+            keep_best=valid_data is not None,
+            workers=workers,
         )
-        row["epoch"] = epoch
-        if scored is not None:
-            score = evaluate(net, scored, devices, loss_fn, workers)
-            row[f"{score_name}_accuracy"], row[f"{score_name}_loss"] = score.accuracy, score.loss
-        training.finish_round(row)
-        tqdm.write(_describe(row))
-        if on_epoch:
-            on_epoch(row)
-    training.finish()
+        if resume:
+            training.restore()
+        for epoch in range(len(training.history) + 1, num_epoch + 1):
+            row = training.train(
+                (epoch - 1) * steps_per_epoch,
+                steps_per_epoch,
+                in_groups(train_data, recipe.accumulate),
+                lambda group: _backward(net, group, loss_fn, devices, workers, training.loss_scale),
+                _means,
+                f"epoch {epoch}/{num_epoch}",
+            )
+            row["epoch"] = epoch
+            if scored is not None:
+                score = evaluate(net, scored, devices, loss_fn, workers)
+                if not math.isnan(score.accuracy):
+                    row[f"{score_name}_accuracy"] = score.accuracy
+                row[f"{score_name}_loss"] = score.loss
+            training.finish_round(row)
+            tqdm.write(_describe(row))
+            if on_epoch:
+                on_epoch(row)
+        training.finish()
     return training.history
 
 
@@ -147,13 +159,6 @@ def _finish_initialization(net, train_data, devices):
     if any(parameter._deferred_init for parameter in net.collect_params().values()):
         words, valid_length, segments, _ = next(iter(train_data))
         net(*(array.as_in_context(devices[0]) for array in (words, segments, valid_length)))
-
-
-def _groups(train_data, accumulate):
-    """Lists of `accumulate` batches, one list for each step; the last one may be shorter."""
-    batches = iter(train_data)
-    while group := list(islice(batches, accumulate)):
-        yield group
 
 
 def shares(batch, devices, workers=ALONE):
@@ -179,41 +184,66 @@ def shares(batch, devices, workers=ALONE):
     return zip(*(gluon.utils.split_and_load(array, devices, even_split=False) for array in batch), strict=True)
 
 
+def _losses(loss_fn, logits, labels):
+    """One loss per sample: (B,) or (B, 1)."""
+    losses = loss_fn(logits, labels)
+    count = len(labels)
+    if not isinstance(losses, NDArray) or losses.shape not in ((count,), (count, 1)):
+        found = f"shape {losses.shape}" if isinstance(losses, NDArray) else f"a {type(losses).__name__}"
+        raise ValueError(
+            f"loss_fn must give one loss per sample, shape ({count},) or ({count}, 1); "
+            f"of logits {logits.shape} and labels {labels.shape} it made {found}"
+        )
+    return losses
+
+
+def _count_right(logits, labels):
+    """How many samples are right, and how many can be right or wrong at all: for regression, say, none."""
+    if labels.ndim != 1 or logits.ndim != 2 or logits.shape[1] < 2:
+        return nd.zeros(1, logits.context), 0
+    return (logits.argmax(axis=1) == labels.astype("float32")).sum(), len(labels)
+
+
 def _backward(net, group, loss_fn, devices, workers, loss_scale):
     """Gradients of `loss_scale` times the group's mean loss, as far as this worker's samples go."""
     num_samples = sum(len(labels) for *_, labels in group)
-    sums, tokens = {name: nd.zeros(1, devices[0]) for name in ("loss", "correct", "count")}, 0
+    sums, tokens = {name: nd.zeros(1, devices[0]) for name in ("loss", "correct", "classified", "count")}, 0
     for batch in group:
         for words, valid_length, segments, labels in shares(batch, devices, workers):
             with autograd.record():
                 logits = net(words, segments, valid_length)
-                losses = loss_fn(logits, labels)
+                losses = _losses(loss_fn, logits, labels)
                 loss = losses.sum() / num_samples * loss_scale
             loss.backward()
-            correct = (logits.argmax(axis=1) == labels.astype("float32")).sum()
+            correct, classified = _count_right(logits, labels)
             sums["loss"] = sums["loss"] + losses.sum().as_in_context(devices[0])
             sums["correct"] = sums["correct"] + correct.as_in_context(devices[0])
-            sums["count"] = sums["count"] + nd.array([len(labels)], ctx=devices[0])
+            sums["classified"] = sums["classified"] + classified
+            sums["count"] = sums["count"] + len(labels)
         tokens += int(batch[1].sum().asscalar())
     return sums, tokens
 
 
 def _means(sums):
-    return {"train_loss": sums["loss"] / sums["count"], "train_accuracy": sums["correct"] / sums["count"]}
+    means = {"train_loss": sums["loss"] / sums["count"]}
+    if sums["classified"]:
+        means["train_accuracy"] = sums["correct"] / sums["classified"]
+    return means
 
 
 def evaluate(net, data, ctx, loss_fn=None, workers=ALONE):
-    """Score a classifier on a dataset, every sample counted once.
+    """Score a network on a dataset, every sample counted once.
 
     Parameters
     ----------
     net : mxnet.gluon.Block
+        As for `train_loop`.
     data : mxnet.gluon.data.DataLoader
         As for `train_loop`.
     ctx : mxnet.Context or list of mxnet.Context
         Where the network is; several devices share out each batch.
-    loss_fn : mxnet.gluon.loss.Loss, optional
-        Softmax cross-entropy if not given.
+    loss_fn : callable, optional
+        As for `train_loop`; softmax cross-entropy if not given.
     workers : Workers, optional
         As for `train_loop`; all get the whole dataset's score.
 
@@ -225,26 +255,24 @@ def evaluate(net, data, ctx, loss_fn=None, workers=ALONE):
     Raises
     ------
     ValueError
-        The dataset is empty, or the network is not on these devices.
+        The dataset is empty, the network is not on these devices, or the loss is not one per sample.
     """
     loss_fn = loss_fn or gluon.loss.SoftmaxCELoss()
     devices = devices_of(net, ctx)
-    correct = loss = count = 0
+    sums, count = np.zeros(3), 0  # right, classified, loss
     for batch in tqdm(data, desc="evaluate", unit="batch", leave=False):
         raise_kept_interrupt()
         scores = []  # of each device; read when all have their work, for reading waits
         for words, valid_length, segments, labels in shares(batch, devices, workers):
             logits = net(words, segments, valid_length)
-            right = logits.argmax(axis=1) == labels.astype("float32")
-            scores.append((right.sum(), loss_fn(logits, labels).sum()))
-        for right, losses in scores:
-            correct += right.asscalar()
-            loss += losses.asscalar()
+            scores.append((*_count_right(logits, labels), _losses(loss_fn, logits, labels).sum()))
+        for right, classified, loss in scores:
+            sums += right.asscalar(), classified, loss.asscalar()
         count += len(batch[0])
     if not count:
         raise ValueError("nothing to evaluate: the dataset is empty")
-    correct, loss = workers.sum(nd.array([correct, loss], cpu(), "float64")).asnumpy()
-    return Evaluation(float(correct / count), float(loss / count), count)
+    right, classified, loss = workers.sum(nd.array(sums, cpu(), "float64")).asnumpy().tolist()
+    return Evaluation(right / classified if classified else math.nan, loss / count, count)
 
 
 def predict_sentiment(net, ctx, vocabulary, tokenizer, sentence, max_length=512):

@@ -19,12 +19,15 @@ from .encoder import leave_shared_memory
 from .examples import Batch, make_pairs, split_batch
 from .heads import MLMDecoder, NSClassifier, check_masked_positions
 from .pretrained import fill_heads, head_parameters, load_pretrained, pretrained_folder
+from .restoring import only_values_change
 from .runtime import list_devices, raise_kept_interrupt
 from .text import make_tokenizer
-from .training import Recipe, Training, devices_of
+from .training import Recipe, Training, devices_of, in_groups, require_count
 from .workers import ALONE
 
 SCORED_PER_ROUND = 1024  # pairs; the whole held-out text is scored at the end
+# not the paper's: beta2 for a run of thousands of steps instead of a million, epsilon for gradients small at the start
+SHORT_RUN = Recipe(epsilon=1e-8, beta2=0.98)
 
 
 class BERTForPreTraining(HybridBlock):
@@ -143,13 +146,20 @@ class PretrainingScore(NamedTuple):
 
     @property
     def perplexity(self):
-        """Of the masked word pieces."""
-        return math.exp(self.mlm_loss)
+        """Of the masked word pieces; infinite beyond the range of floating-point numbers."""
+        return _exp(self.mlm_loss)
 
     @property
     def baseline_perplexity(self):
         """Of the masked word pieces, by their frequencies in the training text."""
-        return math.exp(self.baseline_loss)
+        return _exp(self.baseline_loss)
+
+
+def _exp(number):
+    try:
+        return math.exp(number)
+    except OverflowError:
+        return math.inf
 
 
 def word_frequencies(corpus, vocab_size):
@@ -201,10 +211,8 @@ def pretrain_loop(
     lr,
     ctx,
     *,
+    recipe=SHORT_RUN,
     rounds=10,
-    warmup_ratio=0.1,
-    weight_decay=0.01,
-    clip_norm=1.0,
     seed=None,
     checkpoint=None,
     resume=False,
@@ -214,7 +222,8 @@ def pretrain_loop(
 ):
     """Pre-train BERT: predict masked word pieces and next sentences.
 
-    It computes in the precision that `set_precision` gave the network.
+    It computes in the precision that `set_precision` gave the network. Like `train_loop`, it changes nothing but the
+    values of the parameters.
 
     Parameters
     ----------
@@ -223,14 +232,16 @@ def pretrain_loop(
     train, valid : Examples
         To train on; to score after each round.
     num_steps : int
-        A batch each.
+        A batch each, or as many as `recipe.accumulate` says.
     lr : float
         The learning rate's peak.
     ctx : mxnet.Context or list of mxnet.Context
         As for `train_loop`.
+    recipe : Recipe, optional
+        `SHORT_RUN` if not given: the paper's, but for beta2 and epsilon.
     rounds : int, default 10
         Parts of the training; a row of the history, and a score, for each.
-    warmup_ratio, weight_decay, clip_norm, seed, checkpoint, resume, settings, workers
+    seed, checkpoint, resume, settings, workers
         As for `train_loop`.
     on_round : callable, optional
         Called with each row, to draw a curve.
@@ -244,62 +255,59 @@ def pretrain_loop(
     Raises
     ------
     TrainingDivergedError
-        The loss became NaN or infinite. `net` is put back to the parameters of the last round.
+        The loss, or the held-out text's perplexity, became NaN or infinite. `net` is put back to the parameters of the
+        last round.
     ValueError
         No device or one twice, a setting out of range, or a checkpoint made with other settings.
 
-    Source: Devlin et al. 2018, section A.2. Two values of the optimiser are not the paper's: beta2 is 0.98, for a run
-    of thousands of steps instead of a million, and epsilon is 1e-8, for gradients that are small at the start.
+    Source: Devlin et al. 2018, section A.2.
     """
     if resume and not checkpoint:
         raise ValueError("resume needs the checkpoint to continue from")
-    rounds = min(rounds, num_steps)
-    recipe = Recipe(lr, num_steps, warmup_ratio, weight_decay, clip_norm, epsilon=1e-8, beta2=0.98, seed=seed)
-    if not train.next_sentence:  # parameters without a gradient must not be trained
-        for parameter in (*net.bert.pooler.collect_params().values(), *net.ns_classifier.collect_params().values()):
-            parameter.grad_req = "null"
-    training = Training(net, recipe, ctx, checkpoint, settings, workers=workers)
-    if resume:
-        training.restore()
-
-    def masks():
-        """Random numbers of the step that comes next."""
-        return np.random.RandomState(training.seed_of(training.step + 1))
-
+    require_count("rounds", rounds)
     frequencies = word_frequencies(train.corpus, len(train.vocabulary))
     loss_fn = PretrainingLoss()
     loss_fn.hybridize(static_alloc=True)
-    stream = islice(train.stream(training.seed), num_steps * len(training.history) // rounds, None)
-    for number in range(len(training.history) + 1, rounds + 1):
-        first_step, last_step = num_steps * (number - 1) // rounds, num_steps * number // rounds
-        row = training.train(
-            first_step,
-            last_step - first_step,
-            islice(stream, last_step - first_step),
-            lambda pairs: _backward(
-                net,
-                train.batch(pairs, masks()),
-                loss_fn,
-                training.devices,
-                workers,
-                train.next_sentence,
-                training.loss_scale,
-            ),
-            _means,
-            f"round {number}/{rounds}",
+    with only_values_change(net):
+        if not train.next_sentence:  # the loss does not use them
+            for block in (net.bert.pooler, net.ns_classifier):
+                block.collect_params().setattr("grad_req", "null")
+        training = Training(
+            net, lr, num_steps, recipe, ctx, seed=seed, checkpoint=checkpoint, settings=settings, workers=workers
         )
-        score = evaluate_pretraining(net, valid, training.devices, frequencies, SCORED_PER_ROUND, workers)
-        row |= {
-            "step": last_step,
-            "valid_mlm_accuracy": score.mlm_accuracy,
-            "valid_perplexity": score.perplexity,
-            "valid_ns_accuracy": score.ns_accuracy,
-        }
-        training.finish_round(row)
-        tqdm.write(_describe(row))
-        if on_round:
-            on_round(row)
-    training.finish()
+        if resume:
+            training.restore()
+        rounds = min(rounds, num_steps)
+
+        def backward(group):
+            random = np.random.RandomState(training.seed_of(training.step + 1))  # masks follow from the step
+            batches = [train.batch(pairs, random) for pairs in group]
+            return _backward(net, batches, loss_fn, training.devices, workers, train.next_sentence, training.loss_scale)
+
+        groups = in_groups(train.stream(training.seed), recipe.accumulate)
+        groups = islice(groups, num_steps * len(training.history) // rounds, None)
+        for number in range(len(training.history) + 1, rounds + 1):
+            first_step, last_step = num_steps * (number - 1) // rounds, num_steps * number // rounds
+            row = training.train(
+                first_step,
+                last_step - first_step,
+                islice(groups, last_step - first_step),
+                backward,
+                _means,
+                f"round {number}/{rounds}",
+            )
+            score = evaluate_pretraining(net, valid, training.devices, frequencies, SCORED_PER_ROUND, workers)
+            row |= {
+                "step": last_step,
+                "valid_mlm_accuracy": score.mlm_accuracy,
+                "valid_perplexity": score.perplexity,
+                "valid_ns_accuracy": score.ns_accuracy,
+            }
+            training.finish_round(row)
+            tqdm.write(_describe(row))
+            if on_round:
+                on_round(row)
+        training.finish()
     return training.history
 
 
@@ -313,26 +321,28 @@ def _shares(batch, devices, workers):
     ]
 
 
-def _backward(net, batch, loss_fn, devices, workers, next_sentence, loss_scale):
+def _backward(net, batches, loss_fn, devices, workers, next_sentence, loss_scale):
     """This worker's part of the gradients of `loss_scale` times the loss.
 
-    That is the mean over the batch's masked word pieces plus the mean over its pairs.
+    That is the mean over all the batches' masked word pieces plus the mean over their pairs.
     """
-    num_masked = max(1.0, batch.masked_weights.sum())
+    num_masked = max(1.0, sum(batch.masked_weights.sum() for batch in batches))
+    num_pairs = sum(len(batch.words) for batch in batches)
     sums = {name: nd.zeros(1, devices[0]) for name in ("loss", "mlm_loss", "ns_loss")}
     sums["steps"] = nd.full(1, float(workers.rank == 0), devices[0])
-    for part, (words, segments, valid_length, masked_positions, *labels) in _shares(batch, devices, workers):
+    shares = (share for batch in batches for share in _shares(batch, devices, workers))
+    for part, (words, segments, valid_length, masked_positions, *labels) in shares:
         with autograd.record():
             logits = net(words, segments, valid_length, masked_positions)
             mlm_loss, ns_loss = loss_fn(*logits, *labels)  # the part's means
             mlm_loss = mlm_loss * float(part.masked_weights.sum() / num_masked)
-            ns_loss = ns_loss * (len(part.words) / len(batch.words))
+            ns_loss = ns_loss * (len(part.words) / num_pairs)
             loss = mlm_loss + ns_loss if next_sentence else mlm_loss
             scaled_loss = loss * loss_scale
         scaled_loss.backward()
         for name, value in (("loss", loss), ("mlm_loss", mlm_loss), ("ns_loss", ns_loss)):
             sums[name] = sums[name] + value.as_in_context(devices[0])
-    return sums, int(batch.valid_length.sum())
+    return sums, sum(int(batch.valid_length.sum()) for batch in batches)
 
 
 def _means(sums):

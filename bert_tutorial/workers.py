@@ -7,6 +7,7 @@ Source: Li et al. 2014, "Scaling Distributed Machine Learning with the Parameter
 """
 
 import atexit
+import json
 import os
 import sys
 import threading
@@ -17,7 +18,6 @@ from mxnet import nd
 from mxnet.base import _LIB, check_call
 
 FIRST_KEY = 2**17  # below it are the Trainer's keys, the numbers of its parameters; MXNet takes none above 215,000
-CHUNK = 2**20  # numbers that are broadcast at once
 CONNECT_TIMEOUT = 120  # seconds until all workers and servers must have started
 
 
@@ -37,6 +37,7 @@ class Workers:
         self.size = 1 if kvstore is None else kvstore.num_workers
         self.in_use = False
         self.keys = {}  # by number of elements and type: the server has one array for each
+        self.total = None  # the last sum; it may be on its way
 
     def claim(self):
         """Begin a training; the server keeps its parameters by number, so there can be no second one.
@@ -78,9 +79,11 @@ class Workers:
         if kind not in self.keys:
             self.keys[kind] = FIRST_KEY + len(self.keys)
             self.kvstore.init(self.keys[kind], nd.zeros_like(array))
-        total = nd.zeros_like(array)
-        self.kvstore.pushpull(self.keys[kind], array, out=total)
-        return total
+        if self.total is not None:  # two sums with one key could overtake each other, on each worker in another way
+            self.total.wait_to_read()
+        self.total = nd.zeros_like(array)
+        self.kvstore.pushpull(self.keys[kind], array, out=self.total)
+        return self.total
 
     def broadcast(self, content):
         """Give every worker the bytes of worker 0.
@@ -96,20 +99,34 @@ class Workers:
         """
         if self.kvstore is None:
             return content
-        # The server adds floating-point numbers only. A float32 holds two bytes exactly, and the others add zeros.
-        size = int(self._from_worker_0(np.array([len(content)], dtype="float64"))[0])
-        if self.rank:
-            content = bytes(size)
-        halves = np.frombuffer(content + b"\0" * (size % 2), dtype=np.uint16)
-        received = [self._from_worker_0(part) for part in np.array_split(halves, len(halves) // CHUNK + 1)]
-        return np.concatenate(received).astype(np.uint16).tobytes()[:size]
+        # the server adds floating-point numbers only: a float32 for each byte, to which the others add zeros
+        size = int(self.sum(nd.array([0 if self.rank else len(content)], mx.cpu(), "float64")).asscalar())
+        if not size:
+            return b""
+        numbers = np.zeros(size) if self.rank else np.frombuffer(content, np.uint8)
+        return self.sum(nd.array(numbers, mx.cpu(), "float32")).asnumpy().astype(np.uint8).tobytes()
 
-    def _from_worker_0(self, numbers):
-        if not len(numbers):
-            return numbers
-        dtype = numbers.dtype if numbers.dtype == np.float64 else np.dtype("float32")
-        numbers = numbers if self.rank == 0 else np.zeros_like(numbers)
-        return self.sum(nd.array(numbers, mx.cpu(), dtype)).asnumpy()
+    def broadcast_arrays(self, arrays):
+        """Give every worker the arrays of worker 0.
+
+        Parameters
+        ----------
+        arrays : dict of str to mxnet.nd.NDArray
+            Of floating-point numbers, on the CPU. What the others give is ignored.
+
+        Returns
+        -------
+        dict of str to mxnet.nd.NDArray
+        """
+        if self.kvstore is None:
+            return arrays
+        kinds = {name: (array.shape, np.dtype(array.dtype).name) for name, array in arrays.items()}
+        kinds = json.loads(self.broadcast(json.dumps(kinds).encode()))
+        received = {}
+        for name, (shape, dtype) in kinds.items():
+            mine = nd.zeros(shape, mx.cpu(), dtype) if self.rank else arrays[name]
+            received[name] = self.sum(mine.reshape(-1)).reshape(shape)
+        return received
 
     def leave(self):
         """End together, when the work is done: the servers stop when all workers have come here."""

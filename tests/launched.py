@@ -8,11 +8,13 @@ from pathlib import Path
 
 from bert_tutorial import train_loop
 from bert_tutorial.runtime import settings
-from bert_tutorial.workers import ALONE, CHUNK, join_workers
+from bert_tutorial.workers import ALONE, join_workers
 
+import mxnet as mx
 import numpy as np
 import psutil
 import test_devices as cases
+from mxnet import gluon, nd
 from mxnet.base import _LIB
 
 
@@ -26,12 +28,33 @@ def pretrain(workers, **options):
     return net, cases.pretrain(net, cases.ONE, workers=workers, **options)
 
 
+class FirstWord(gluon.nn.Block):
+    """A network with a parameter that its loss does not use: the pooler."""
+
+    def __init__(self, bert):
+        super().__init__()
+        self.bert, self.output = bert, gluon.nn.Dense(2, in_units=16)
+
+    def forward(self, words, segments, valid_length):
+        return self.output(self.bert(words, segments, valid_length)[0][:, 0])
+
+
+def unused(workers):
+    net = FirstWord(cases.build(cases.ONE).bert)
+    net.output.initialize(mx.init.Constant(0.1))
+    before = net.bert.pooler.weight.data().asnumpy()
+    history = cases.fine_tune(net, cases.ONE, workers=workers)
+    np.testing.assert_array_equal(net.bert.pooler.weight.data().asnumpy(), before)
+    return net, history
+
+
 TRAININGS = {
     "fine_tune": fine_tune,
     "accumulate_on_two_devices": lambda workers: fine_tune(workers, cases.TWO, accumulate=2),
     "dropout": lambda workers: fine_tune(workers, dropout=0.5),
     "pretrain": pretrain,
     "mlm_only": lambda workers: pretrain(workers, next_sentence=False),
+    "unused": unused,
 }
 
 
@@ -41,12 +64,19 @@ def broadcast(workers, folder):
         b"x",
         b"ab",
         os.urandom(1001) if workers.rank == 0 else b"mine",
-        bytes(range(256)) * (3 * CHUNK // 256),
+        bytes(range(256)) * 1000,
     ):
         received = workers.broadcast(content)
         assert len(received) == len(content) or content == b"mine"
         with (folder / f"{workers.rank}.bytes").open("ab") as file:
             file.write(received)
+    mine = {str(i): nd.arange(999).reshape((3, 333)) / (i + 1) for i in range(50)}  # of one size: nothing may be mixed up
+    mine["double"] = nd.array([1e-30], dtype="float64")
+    received = workers.broadcast_arrays({} if workers.rank else mine)
+    for name, array in mine.items():
+        assert received[name].dtype == array.dtype
+        np.testing.assert_array_equal(received[name].asnumpy(), array.asnumpy(), err_msg=name)
+    assert workers.broadcast_arrays({}) == {}
 
 
 def without_seed(workers):

@@ -7,6 +7,7 @@ from bert_tutorial import (
     BERTForPreTraining,
     BERTModel,
     FastTokenizer,
+    Recipe,
     SentimentClassifier,
     checkpoint,
     evaluate,
@@ -56,7 +57,7 @@ def assert_on(net, ctx):
 def test_fine_tuning_and_prediction(tiny_checkpoint, tmp_path, ctx):
     classifier = SentimentClassifier.from_pretrained(tiny_checkpoint, 16, ctx)
     train = classifier.batches(REVIEWS, 4, shuffle=True)
-    options = {"valid_data": train, "accumulate": 2, "seed": 1, "checkpoint": tmp_path / "run"}
+    options = {"valid_data": train, "recipe": Recipe(accumulate=2), "seed": 1, "checkpoint": tmp_path / "run"}
     loss_fn = gluon.loss.SoftmaxCELoss()
     train_loop(classifier.net, train, None, 2, 1e-3, ctx, loss_fn, **options)
     assert len(train_loop(classifier.net, train, None, 2, 1e-3, ctx, loss_fn, resume=True, **options)) == 2

@@ -7,6 +7,7 @@ from bert_tutorial import (
     BERTClassifier,
     BERTForPreTraining,
     BERTModel,
+    Recipe,
     SentimentClassifier,
     evaluate,
     load_for_pretraining,
@@ -57,9 +58,9 @@ def reviews(sizes, seed=0):
     ]
 
 
-def fine_tune(net, ctx, loss=LOSS, lr=2e-3, valid=True, **options):
-    valid_data = reviews([5, 1], seed=3) if valid else None
-    return train_loop(net, reviews(SIZES), None, 3, lr, ctx, loss, valid_data=valid_data, seed=5, **options)
+def fine_tune(net, ctx, loss=LOSS, lr=2e-3, valid=True, accumulate=1, **options):
+    options |= {"valid_data": reviews([5, 1], seed=3) if valid else None, "recipe": Recipe(accumulate=accumulate)}
+    return train_loop(net, reviews(SIZES), None, 3, lr, ctx, loss, seed=5, **options)
 
 
 VERBS = ["sees", "likes", "follows", "finds"]
@@ -273,12 +274,13 @@ def test_layers_that_wait_for_their_input():
 @pytest.mark.parametrize(
     ("built", "trained"), [(ONE, TWO), (ONE, mx.cpu(1)), (TWO, ONE), (TWO, TWO[::-1]), (THREE, TWO)], ids=str
 )
-def test_training_moves_the_network(built, trained):
+def test_a_network_is_trained_elsewhere_and_comes_back(built, trained):
     net = build(built, hybridized=True)
     assert evaluate(net, reviews(SIZES), built).count == sum(SIZES)  # has computed where it was
     assert_close((net, fine_tune(net, trained)), on_one(fine_tune, build))
-    devices = [trained] if isinstance(trained, mx.Context) else trained
+    devices = [built] if isinstance(built, mx.Context) else built
     assert all(parameter.list_ctx() == devices for parameter in net.collect_params().values())
+    assert evaluate(net, reviews(SIZES), built).count == sum(SIZES)
 
 
 def test_evaluation_names_both_places():

@@ -16,7 +16,7 @@ from bert_tutorial.checkpoint import load_checkpoint
 from bert_tutorial.cli import main
 from bert_tutorial.launching import WorkerError, launch
 from bert_tutorial.runtime import usable_cores
-from bert_tutorial.workers import CHUNK, Workers
+from bert_tutorial.workers import Workers
 
 import launched
 import numpy as np
@@ -64,6 +64,7 @@ def assert_same_on_all(found):
         ("accumulate_on_two_devices", 2, 1),
         ("pretrain", 3, 2),
         ("mlm_only", 2, 1),
+        ("unused", 3, 1),
     ],
 )
 def test_several_workers_end_as_one_with_their_batches_together(case, num_workers, num_servers, tmp_path):
@@ -113,7 +114,7 @@ def test_workers_divide_the_cores(everything):
 def test_broadcast(everything):
     first, second = ((everything[1] / f"{rank}.bytes").read_bytes() for rank in range(2))
     assert first == second
-    assert len(first) == 0 + 1 + 2 + 1001 + 3 * CHUNK
+    assert len(first) == 0 + 1 + 2 + 1001 + 256_000
 
 
 @pytest.mark.xdist_group("everything")

@@ -11,6 +11,7 @@ from bert_tutorial import (
     BERTClassifier,
     BERTForPreTraining,
     BERTModel,
+    Recipe,
     load_pretrained,
     operators,
     precision,
@@ -90,8 +91,8 @@ def error(found, expected):
     return np.linalg.norm(found - expected) / np.linalg.norm(expected)
 
 
-def fine_tune(net, ctx=ONE, loss=LOSS, lr=2e-3, sizes=SIZES, **options):
-    return train_loop(net, reviews(sizes), None, 3, lr, ctx, loss, seed=5, **options)
+def fine_tune(net, ctx=ONE, loss=LOSS, lr=2e-3, sizes=SIZES, recipe=None, **options):
+    return train_loop(net, reviews(sizes), None, 3, lr, ctx, loss, recipe=recipe or Recipe(), seed=5, **options)
 
 
 def without_speed(history):
@@ -259,7 +260,7 @@ def test_fine_tuning_learns_what_it_learns_in_float32(ctx, accumulate, hybridize
     results = []
     for chosen in ("float32", "bfloat16"):
         net = build(ctx, chosen, hybridized=hybridized)
-        history = fine_tune(net, ctx, accumulate=accumulate, sizes=[8, 7, 8, 3])
+        history = fine_tune(net, ctx, recipe=Recipe(accumulate=accumulate), sizes=[8, 7, 8, 3])
         results.append([row["train_loss"] for row in history])
         assert all(values.dtype == np.float32 for values in parameters(net).values())
         assert precision_of(net) == chosen
@@ -319,7 +320,7 @@ def every_step(monkeypatch):
 @pytest.mark.parametrize(("ctx", "accumulate"), [(ONE, 1), (TWO, 2)], ids=str)
 def test_the_loss_scale_is_taken_out_again(request, ctx, accumulate):
     """Clipping included: the same bits."""
-    options = {"clip_norm": 0.1, "accumulate": accumulate}
+    options = {"recipe": Recipe(clip_norm=0.1, accumulate=accumulate)}
     expected = build(ctx, dropout=0.1)
     history = fine_tune(expected, ctx, **options)
     request.getfixturevalue("scaled")
@@ -357,7 +358,7 @@ class Overflowing:
 def test_a_step_that_overflows_is_skipped(scaled, tmp_path, ctx, accumulate, numbers):
     """On all devices, if the gradients of one overflow."""
     net, start, path = build(ctx), parameters(build(ctx)), tmp_path / "c.params"
-    options = {"accumulate": accumulate, "seed": 5, "checkpoint": path}
+    options = {"recipe": Recipe(accumulate=accumulate), "seed": 5, "checkpoint": path}
     train_loop(net, reviews([4, 4, 4]), None, 1, 1e-2, ctx, Overflowing(*numbers), **options)
     for name, values in parameters(net).items():
         np.testing.assert_array_equal(values, start[name], err_msg=name)

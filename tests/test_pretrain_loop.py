@@ -3,16 +3,18 @@
 import math
 from types import SimpleNamespace
 
-from bert_tutorial import BERTModel, FastTokenizer, fill_mask, seed_everything, training
-from bert_tutorial.examples import Examples, tokenize_corpus
+from bert_tutorial import BERTModel, FastTokenizer, Recipe, fill_mask, seed_everything, training
+from bert_tutorial.examples import Batch, Examples, split_batch, tokenize_corpus
 from bert_tutorial.pretraining import (
     BERTForPreTraining,
+    PretrainingScore,
     evaluate_pretraining,
     initialize_for_pretraining,
     pretrain_loop,
     word_frequencies,
 )
 from bert_tutorial.text import learn_vocabulary
+from bert_tutorial.training import TrainingDivergedError
 
 import mxnet as mx
 import numpy as np
@@ -174,6 +176,61 @@ def test_start_values():
     assert net.bert.encoder.word_embed.weight.data().asnumpy().std() == pytest.approx(32**-0.5, rel=0.1)
 
 
+def test_perplexity_never_overflows():
+    """Finding 14: exp(710) is beyond the range of a float."""
+    score = PretrainingScore(0.0, 710.0, 0.5, 0.7, 1, 1, 0.0, 1e9)
+    assert score.perplexity == score.baseline_perplexity == math.inf
+    score = score._replace(mlm_loss=math.log(3), baseline_loss=math.nan)
+    assert score.perplexity == pytest.approx(3)
+    assert math.isnan(score.baseline_perplexity)
+
+
+def test_a_rate_that_is_far_too_high_ends_as_a_diverged_run():
+    """Finding 14: the loss is a number still, but its perplexity is none that JSON could hold."""
+    net, rows = build(hybridize=False), []
+    before = parameters(net)
+    with pytest.raises(
+        TrainingDivergedError, match=r"^valid perplexity became inf at step 4\. .* before training"
+    ) as end:
+        pretrain_loop(
+            net, make_examples(TRAIN), make_examples(VALID), 8, 300, CTX, rounds=2, seed=1, on_round=rows.append
+        )
+    assert "\n" not in str(end.value)
+    assert rows == []
+    for name, array in parameters(net).items():
+        np.testing.assert_array_equal(array, before[name], err_msg=name)
+
+
+@pytest.mark.parametrize("next_sentence", [True, False])
+def test_accumulated_batches_equal_one_large_batch(next_sentence):
+    class Cut(Examples):
+        """The same batches, each cut into parts."""
+
+        def stream(self, seed):
+            for step, pairs in enumerate(super().stream(seed)):
+                parts = split_batch(self.batch(pairs, np.random.RandomState(step)), self.parts)
+                yield from parts
+
+        def batch(self, pairs, random):
+            return pairs if isinstance(pairs, Batch) else super().batch(pairs, random)
+
+    results = []
+    for parts in (1, 3):
+        train = Cut(make_examples(TRAIN).corpus, VOCABULARY, 16, 20, next_sentence)
+        train.parts = parts
+        net = build()
+        valid = make_examples(VALID, next_sentence=next_sentence)
+        history = pretrain_loop(net, train, valid, 4, 1e-3, CTX, recipe=Recipe(accumulate=parts), rounds=2, seed=1)
+        results.append((parameters(net), history))
+    (whole, history), (cut, cut_history) = results
+    for row, other in zip(cut_history, history, strict=True):
+        assert row["mlm_loss"] == pytest.approx(other["mlm_loss"], rel=1e-4)
+        assert row["ns_loss"] == pytest.approx(other["ns_loss"], rel=1e-4)
+    for name, array in whole.items():
+        if not name.endswith("W_k.bias"):  # see test_devices.assert_close
+            np.testing.assert_allclose(cut[name], array, rtol=0, atol=1e-4, err_msg=name)
+
+
 @pytest.mark.parametrize("text", ["no mask", "[MASK] and [MASK]"])
 def test_fill_mask_wants_one_mask(text):
     with pytest.raises(ValueError, match="once"):
@@ -189,7 +246,9 @@ def test_fill_mask_at_the_ends_and_in_capitals():
     assert fill_mask("The CAT [MASK]", net, VOCABULARY) == fill_mask("the cat [MASK]", net, VOCABULARY)
 
 
-@pytest.mark.parametrize(("options", "message"), [({"num_steps": 0}, "steps"), ({"lr": -1}, "lr")])
+@pytest.mark.parametrize(
+    ("options", "message"), [({"num_steps": 0}, "steps"), ({"lr": -1}, "lr"), ({"rounds": 0}, "rounds")]
+)
 def test_settings_out_of_range(options, message):
     arguments = {"num_steps": 2, "lr": 1e-3, **options}
     with pytest.raises(ValueError, match=message):

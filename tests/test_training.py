@@ -9,15 +9,15 @@ import sys
 import threading
 from functools import cache, partial
 
-from bert_tutorial import BERTClassifier, BERTModel, seed_everything, train_loop, training
+from bert_tutorial import BERTClassifier, BERTModel, Recipe, seed_everything, train_loop, training
 from bert_tutorial.checkpoint import load_checkpoint
-from bert_tutorial.training import Recipe, Training, TrainingDivergedError
+from bert_tutorial.training import Training, TrainingDivergedError
 
 import mxnet as mx
 import numpy as np
 import pytest
 from gluonnlp.data import SortedBucketSampler
-from mxnet import autograd, gluon, nd
+from mxnet import autograd, gluon
 from mxnet.gluon.data import ArrayDataset, DataLoader
 
 CTX = mx.cpu()
@@ -72,7 +72,7 @@ def stop():
     raise Stop
 
 
-def run(path, loss=LOSS, net=None, order="gluon", accumulate=1, valid=False, seed=5, **options):
+def run(path, loss=LOSS, net=None, order="gluon", accumulate=1, valid=False, seed=5, recipe=None, **options):
     valid_data = DataLoader(reviews(6, seed=3), batch_size=4) if valid else None
     settings = {"order": order}
     return train_loop(
@@ -84,7 +84,7 @@ def run(path, loss=LOSS, net=None, order="gluon", accumulate=1, valid=False, see
         CTX,
         loss,
         valid_data=valid_data,
-        accumulate=accumulate,
+        recipe=Recipe(accumulate=accumulate, **recipe or {}),
         seed=seed,
         checkpoint=path,
         settings=settings,
@@ -276,21 +276,20 @@ def test_a_diverged_run_is_not_saved(tmp_path, every_step, monkeypatch):
     assert all(np.isfinite(array.asnumpy()).all() for array in arrays.values())
 
 
-def test_a_full_disk_is_named_and_leaves_the_older_checkpoint(tmp_path, every_step, whole, monkeypatch):
+def test_a_full_disk_stops_the_run_and_leaves_the_older_checkpoint(tmp_path, every_step, whole, monkeypatch):
     path = tmp_path / "c.params"
-    real = nd.save
-    writes = []
+    real, writes = training.save_checkpoint, []
 
-    def save(name, arrays):
-        writes.append(name)
+    def save_checkpoint(*arguments):
+        writes.append(arguments)
         if len(writes) == 7:
-            real("/dev/full", arrays)
-        real(name, arrays)
+            raise OSError("no space left on device")
+        real(*arguments)
 
-    monkeypatch.setattr(mx.nd, "save", save)
-    with pytest.raises(OSError, match=r"c\.params; is the disk full"):
+    monkeypatch.setattr(training, "save_checkpoint", save_checkpoint)
+    with pytest.raises(OSError, match="no space left"):
         run(path)
-    monkeypatch.setattr(mx.nd, "save", real)
+    monkeypatch.setattr(training, "save_checkpoint", real)
     net = build(seed=2)
     history = run(path, net=net, resume=True)
     assert_same(result(path, net, history), whole())
@@ -304,9 +303,9 @@ def test_resuming_without_a_checkpoint_starts_anew(tmp_path, whole):
 OTHERS = [
     ("seed", {"seed": 6}, "seed: 5 there, 6 here"),
     ("accumulate", {"accumulate": 2}, "accumulate: 1 there, 2 here"),
-    ("weight_decay", {"weight_decay": 0.5}, "weight decay"),
-    ("warmup_ratio", {"warmup_ratio": 0.5}, "warmup ratio"),
-    ("clip_norm", {"clip_norm": 2.0}, "clip norm"),
+    ("weight_decay", {"recipe": {"weight_decay": 0.5}}, "weight decay"),
+    ("warmup_ratio", {"recipe": {"warmup_ratio": 0.5}}, "warmup ratio"),
+    ("clip_norm", {"recipe": {"clip_norm": 2.0}}, "clip norm"),
     ("settings", {"order": "gluonnlp"}, "order: 'gluon' there, 'gluonnlp' here"),
 ]
 
@@ -341,18 +340,21 @@ def test_another_network_is_refused_and_left_as_it_was(tmp_path, every_step, cha
     np.testing.assert_array_equal(net.classifier.weight.data().asnumpy(), start)
 
 
+def make_training(path, settings):
+    return Training(build(), np.float32(0.5), 1, Recipe(), CTX, seed=np.int64(3), checkpoint=path, settings=settings)
+
+
 def test_settings_are_compared_as_a_checkpoint_gives_them_back(tmp_path):
-    path, recipe = tmp_path / "c.params", Recipe(lr=np.float32(0.5), num_steps=1, seed=np.int64(3))
-    settings = {"lengths": (1, 2), "limit": np.int64(4)}
-    Training(build(), recipe, CTX, path, settings).save()
-    Training(build(), recipe, CTX, path, settings).restore()
+    path, settings = tmp_path / "c.params", {"lengths": (1, 2), "limit": np.int64(4)}
+    make_training(path, settings).save()
+    make_training(path, settings).restore()
     with pytest.raises(ValueError, match="lengths"):
-        Training(build(), recipe, CTX, path, {**settings, "lengths": (1, 3)}).restore()
+        make_training(path, {**settings, "lengths": (1, 3)}).restore()
 
 
 def test_what_json_cannot_hold_is_an_error_before_any_work(tmp_path):
     with pytest.raises(TypeError, match="object"):
-        Training(build(), Recipe(lr=0.1, num_steps=1), CTX, tmp_path / "c.params", {"data": object()})
+        make_training(tmp_path / "c.params", {"data": object()})
 
 
 def test_a_loader_with_fewer_batches_than_it_says(tmp_path):
