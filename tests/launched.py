@@ -70,7 +70,8 @@ def broadcast(workers, folder):
         assert len(received) == len(content) or content == b"mine"
         with (folder / f"{workers.rank}.bytes").open("ab") as file:
             file.write(received)
-    mine = {str(i): nd.arange(999).reshape((3, 333)) / (i + 1) for i in range(50)}  # of one size: nothing may be mixed up
+    # many of one size: nothing may be mixed up on the way
+    mine = {str(i): nd.arange(999).reshape((3, 333)) / (i + 1) for i in range(50)}
     mine["double"] = nd.array([1e-30], dtype="float64")
     received = workers.broadcast_arrays({} if workers.rank else mine)
     for name, array in mine.items():

@@ -204,7 +204,7 @@ def test_a_loop_of_ones_own_goes_on_as_on_a_fresh_network(tmp_path, loop, end, h
     """Finding 11: the same bits as on a copy that our loop never saw."""
     make, learn = LOOPS[loop]
     net = build(make, hybridized=hybridized)
-    run(learn, net, ONE, end)
+    run(learn, net, TWO if hybridized else ONE, end)
     net.save_parameters(str(tmp_path / "net.params"))
     fresh = build(make, hybridized=hybridized)
     fresh.load_parameters(str(tmp_path / "net.params"))
