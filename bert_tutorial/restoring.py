@@ -11,7 +11,7 @@ from .checkpoint import write_errors
 from .records import temporary_file
 from .runtime import interrupts_held
 
-PART = 2**22  # numbers that are in memory a second time while they are written
+PART = 2**18  # numbers that are in memory a second time while they are written
 
 
 @contextmanager
