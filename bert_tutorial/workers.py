@@ -99,12 +99,16 @@ class Workers:
         """
         if self.kvstore is None:
             return content
-        # the server adds floating-point numbers only: a float32 for each byte, to which the others add zeros
-        size = int(self.sum(nd.array([0 if self.rank else len(content)], mx.cpu(), "float64")).asscalar())
+        size = self._from_worker_0(np.array(divmod(len(content), 2**20)))
+        size = int(size[0]) * 2**20 + int(size[1])
         if not size:
             return b""
-        numbers = np.zeros(size) if self.rank else np.frombuffer(content, np.uint8)
-        return self.sum(nd.array(numbers, mx.cpu(), "float32")).asnumpy().astype(np.uint8).tobytes()
+        return self._from_worker_0(np.frombuffer(content if self.rank == 0 else bytes(size), np.uint8)).tobytes()
+
+    def _from_worker_0(self, numbers):
+        """The server adds floating-point numbers only, and may do so in float32: exact below 2 ** 24."""
+        mine = nd.array(np.zeros_like(numbers) if self.rank else numbers, mx.cpu(), "float32")
+        return self.sum(mine).asnumpy().astype(numbers.dtype)
 
     def broadcast_arrays(self, arrays):
         """Give every worker the arrays of worker 0.
@@ -112,7 +116,7 @@ class Workers:
         Parameters
         ----------
         arrays : dict of str to mxnet.nd.NDArray
-            Of floating-point numbers, on the CPU. What the others give is ignored.
+            On the CPU. What the others give is ignored.
 
         Returns
         -------
@@ -124,8 +128,12 @@ class Workers:
         kinds = json.loads(self.broadcast(json.dumps(kinds).encode()))
         received = {}
         for name, (shape, dtype) in kinds.items():
-            mine = nd.zeros(shape, mx.cpu(), dtype) if self.rank else arrays[name]
-            received[name] = self.sum(mine.reshape(-1)).reshape(shape)
+            if dtype == "float32":
+                mine = nd.zeros(shape, mx.cpu()) if self.rank else arrays[name]
+                received[name] = self.sum(mine.reshape(-1)).reshape(shape)
+            else:
+                content = self.broadcast(b"" if self.rank else arrays[name].asnumpy().tobytes())
+                received[name] = nd.array(np.frombuffer(content, dtype).reshape(shape), mx.cpu(), dtype)
         return received
 
     def leave(self):
