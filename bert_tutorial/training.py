@@ -256,15 +256,19 @@ class Training:
         self.adds_gradients = recipe.accumulate > 1 or len(self.devices) > 1 or workers.size > 1
         # in the order of the structure: Gluon's global names sort differently from process to process
         self.parameters = {}
+        self.changing = {}  # these, and what a forward pass changes: BatchNorm's running means
         for name, parameter in net._collect_params_with_prefix().items():
-            if parameter.grad_req == "null" or parameter in self.parameters.values():  # a tied one has two names
+            if parameter in self.changing.values():  # a tied one has two names
                 continue
-            self.parameters[name] = parameter
-            parameter.grad_req = "add" if self.adds_gradients else "write"
-            parameter.zero_grad()
-            mark_gradient(parameter, fresh=False)
-            if name.endswith(("bias", "gamma", "beta")):
-                parameter.wd_mult = 0.0
+            if not parameter._differentiable:
+                self.changing[name] = parameter
+            elif parameter.grad_req != "null":
+                self.changing[name] = self.parameters[name] = parameter
+                parameter.grad_req = "add" if self.adds_gradients else "write"
+                parameter.zero_grad()
+                mark_gradient(parameter, fresh=False)
+                if name.endswith(("bias", "gamma", "beta")):
+                    parameter.wd_mult = 0.0
         if not self.parameters:
             raise ValueError('there is nothing to train: grad_req is "null" for all parameters of the network')
         self.unused = dict(self.parameters)  # those that no step has had a gradient for
@@ -283,7 +287,7 @@ class Training:
             nd.waitall()
         # as amp.init_trainer names it: gluon.Trainer then skips a step whose gradients are not finite
         self.trainer._amp_loss_scaler = self.loss_scaler = new_loss_scaler(precision_of(net))
-        self.kept = KeptValues(self.parameters, self.checkpoint and self.checkpoint.parent)
+        self.kept = KeptValues(self.changing, self.checkpoint and self.checkpoint.parent)
         self.start = "before training"
 
     def _agree_with_worker_0(self):
@@ -459,7 +463,7 @@ class Training:
             self.kept.put_back()
 
     def _values(self):
-        return {name: parameter.data(self.devices[0]) for name, parameter in self.parameters.items()}
+        return {name: parameter.data(self.devices[0]) for name, parameter in self.changing.items()}
 
     def save(self):
         """Write all that `restore` needs."""
@@ -502,10 +506,10 @@ class Training:
         self.sums = RunningSums(**state["sums"])
         if self.loss_scaler:
             vars(self.loss_scaler).update(state["loss_scaler"])
-        for name, parameter in self.parameters.items():
+        for name, parameter in self.changing.items():
             parameter.set_data(arrays[f"net/{name}"])
         if self.keep_best:
-            self.kept.keep({name: arrays[f"kept/{name}"] for name in self.parameters}, state["kept"])
+            self.kept.keep({name: arrays[f"kept/{name}"] for name in self.changing}, state["kept"])
         self.start = f"of the checkpoint at step {self.step}"
         for device, updater in zip(self.devices, self.trainer._updaters, strict=True):
             updater.states = {
@@ -533,7 +537,7 @@ class Training:
         if changed:
             raise ValueError(f"{self.checkpoint} was made with other settings ({changed}): use the same, or start anew")
         then = {name.removeprefix("net/"): array.shape for name, array in arrays.items() if name.startswith("net/")}
-        now = {name: parameter.shape for name, parameter in self.parameters.items()}
+        now = {name: parameter.shape for name, parameter in self.changing.items()}
         for name in {**then, **now}:
             if then.get(name) != now.get(name):
                 raise ValueError(

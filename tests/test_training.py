@@ -9,7 +9,7 @@ import sys
 import threading
 from functools import cache, partial
 
-from bert_tutorial import BERTClassifier, BERTModel, Recipe, seed_everything, train_loop, training
+from bert_tutorial import BERTClassifier, BERTModel, Recipe, evaluate, seed_everything, train_loop, training
 from bert_tutorial.checkpoint import load_checkpoint
 from bert_tutorial.training import Training, TrainingDivergedError
 
@@ -245,6 +245,37 @@ def test_tied_parameters_are_saved_once(tmp_path, every_step):
                 run(path, Loss(7, stop), net=net)
         results.append(result(path, net, run(path, net=net, resume=True)))
     assert len([name for name in results[0][0] if name.startswith("net/")]) == 2
+    assert_same(*results)
+
+
+class Normalising(gluon.nn.Block):
+    """With running means, which no gradient changes, and evaluation uses."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.output = gluon.nn.BatchNorm(in_channels=6), gluon.nn.Dense(2, in_units=6)
+
+    def forward(self, words, segments, valid_length):
+        return self.output(self.norm(words))
+
+
+def test_running_means_belong_to_the_run(tmp_path, every_step):
+    """A resumed run has them, and those of the best epoch come back with its parameters."""
+    results = []
+    for stops in (False, True):
+        seed_everything(1)
+        net, path = Normalising(), tmp_path / f"{stops}.params"
+        net.initialize()
+        if stops:
+            with pytest.raises(Stop):
+                run(path, Loss(7, stop), net=net, valid=True)
+            net.initialize(force_reinit=True)
+        history = run(path, net=net, valid=True, resume=True)
+        results.append(result(path, net, history))
+        score = evaluate(net, DataLoader(reviews(6, seed=3), batch_size=4), CTX)
+        best = min(history, key=lambda row: (-row["valid_accuracy"], row["valid_loss"]))
+        assert score.loss == pytest.approx(best["valid_loss"])
+    assert results[0][0]["now/norm.running_mean"].any()
     assert_same(*results)
 
 
