@@ -134,9 +134,10 @@ def whole(tmp_path_factory):
 
 
 @pytest.mark.parametrize("batches_before", range(NUM_EPOCH * NUM_BATCHES + 1))
-@pytest.mark.parametrize("valid", [False, True])
-@pytest.mark.parametrize("accumulate", [1, 2])
-@pytest.mark.parametrize("order", ["gluon", "gluonnlp"])
+@pytest.mark.parametrize(
+    ("order", "accumulate", "valid"),  # every pair of two values
+    [("gluon", 1, False), ("gluon", 2, True), ("gluonnlp", 1, True), ("gluonnlp", 2, False)],
+)
 def test_a_run_stopped_anywhere_ends_with_the_same_bits(
     tmp_path, every_step, whole, order, accumulate, valid, batches_before
 ):
