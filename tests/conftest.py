@@ -18,6 +18,7 @@ from bert_tutorial.runtime import usable_cores
 
 import pytest
 from filelock import FileLock
+from hypothesis import settings
 from mxnet import nd
 from safetensors.numpy import save_file
 
@@ -34,6 +35,8 @@ LETTERS = string.ascii_lowercase + string.digits + string.punctuation
 WORDS = ["great", "awful", "film", "the", "was", "not", "movie", "plot", "acting"]
 
 
+settings.register_profile("any speed")  # how long an example takes says nothing on a busy machine
+settings.load_profile("any speed")
 SIDE_BY_SIDE = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))  # processes that share out the tests
 
 

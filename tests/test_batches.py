@@ -46,7 +46,7 @@ REVIEWS = [(f"the film {i} was great, \x00 naïve 😀 \ud83d \n" * (i % 5), i %
 lengths = st.lists(st.integers(1, 80), min_size=1, max_size=30)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(lengths=lengths, batch_size=st.integers(1, 9), shuffle=st.booleans())
 def test_every_sample_comes_once_and_whole(vocabulary, lengths, batch_size, shuffle):
     dataset = [("a " * length, i) for i, length in enumerate(lengths)]
@@ -186,7 +186,7 @@ def test_a_damaged_file_is_made_anew(change, vocabulary, tokenizer, cache):
     assert_same(encode_dataset(REVIEWS, NoTokenizer(vocabulary), 32), expected)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_no_flipped_bit_goes_unseen(vocabulary, tokenizer, tmp_path_factory, data):
     with pytest.MonkeyPatch.context() as patch:
@@ -230,7 +230,7 @@ texts = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(texts=texts, batch_size=st.integers(1, 5), seed=st.integers(0, 9))
 def test_batches_from_the_disk_are_those_from_memory(vocabulary, tokenizer, tmp_path_factory, texts, batch_size, seed):
     dataset = [(text, i % 2) for i, text in enumerate(texts)]
@@ -271,6 +271,7 @@ def start_python(code, *arguments):
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_processes_may_write_the_same_file_at_once(tiny_checkpoint, vocabulary, tokenizer, cache):
     code = """
         tokenizer = FastTokenizer(load_vocabulary(sys.argv[1]))

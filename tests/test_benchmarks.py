@@ -57,6 +57,7 @@ def test_batch_fits_the_vocabulary_and_is_padded_after_its_valid_length(vocab_si
     assert (words[~inside] == 0).all()
 
 
+@pytest.mark.slow
 def test_worker_answers_with_logits_then_times_what_it_is_asked_for(tiny_checkpoint, tmp_path):
     done = measure({"ours": (bench.OURS, predict_job(tiny_checkpoint))}, tmp_path, pairs=2, block_seconds=0.01)
     assert np.shape(done.answers["ours"]["logits"]) == (4, 2)
@@ -64,6 +65,7 @@ def test_worker_answers_with_logits_then_times_what_it_is_asked_for(tiny_checkpo
     assert done.peak_memory["ours"] > 1e7
 
 
+@pytest.mark.slow
 def test_training_worker_takes_steps_on_request(tiny_checkpoint, tmp_path):
     with Worker(bench.OURS, {**predict_job(tiny_checkpoint), "job": "train"}, tmp_path / "log") as worker:
         assert worker.receive() == {"ready": True}
@@ -71,6 +73,7 @@ def test_training_worker_takes_steps_on_request(tiny_checkpoint, tmp_path):
     assert worker.process.returncode == 0
 
 
+@pytest.mark.slow
 def test_seed_computes_the_same_as_ours(tiny_checkpoint, tmp_path):
     parameters = str(tmp_path / "gluonnlp.params")
     job = predict_job(tiny_checkpoint)
@@ -80,6 +83,7 @@ def test_seed_computes_the_same_as_ours(tiny_checkpoint, tmp_path):
     bench.check_logits({"ours": ours, "seed": seed})
 
 
+@pytest.mark.slow
 def test_random_checkpoint_loads(tiny_checkpoint, tmp_path):
     sizes = {"units": 8, "hidden_size": 16, "num_heads": 2, "num_layers": 1}
     vocabulary = str(tiny_checkpoint / "vocab.txt")
@@ -89,12 +93,14 @@ def test_random_checkpoint_loads(tiny_checkpoint, tmp_path):
     assert np.isfinite(logits).all()
 
 
+@pytest.mark.slow
 def test_a_worker_that_fails_says_why(tiny_checkpoint, tmp_path):
     too_long = json.loads((tiny_checkpoint / "config.json").read_text())["max_position_embeddings"] + 1
     with pytest.raises(RowError, match="positions"):
         ask_once(bench.OURS, tmp_path / "log", **predict_job(tiny_checkpoint, too_long))
 
 
+@pytest.mark.slow
 def test_peer_that_cannot_be_installed_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(bench, "PEER_ENVIRONMENT", tmp_path / "no" / "peer")
     requirements = tmp_path / "requirements.txt"

@@ -57,7 +57,7 @@ def seed():
 shapes = st.tuples(st.integers(1, 4), st.integers(1, 7), st.integers(1, 7), st.integers(1, 9))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(shapes, st.booleans())
 def test_dot_product_attention_is_the_papers_formula(shape, masked):
     n, lq, lk, d = shape

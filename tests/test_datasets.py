@@ -143,7 +143,7 @@ reviews = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     kind=st.sampled_from(["folder", "archive", "json", "jsonl"]),
     scored=reviews,
@@ -298,7 +298,7 @@ def test_a_review_that_is_not_utf8_is_named(folder, tmp_path, packed):
         load_imdb("train", root)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_a_damaged_archive_is_named_or_harmless(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("archive")
@@ -496,7 +496,7 @@ def test_a_csv_of_old_macs_and_blank_lines(tmp_path):
     assert sorted(load_reviews("train", tmp_path / "own.csv")) == [("good", 1), ("no", 0)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     name=st.sampled_from(
         ["a.tsv", "a.csv", "train.json", "unsup.jsonl", "a.tar", "a.tar.gz", "a.tar.xz", "a.tar.bz2", "A.TXT", "none"]

@@ -59,7 +59,7 @@ def test_the_three_masks_say_the_same(hybridize):
     assert abs(lengths[1] - everything[1]).max() > 1e-3
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(length=st.integers(1, 10), padding=st.integers(0, 6), filler=st.integers(0, VOCAB - 1))
 def test_padding_never_leaks(length, padding, filler):
     model = build(BERTModel)

@@ -52,7 +52,6 @@ seeds = st.integers(0, 2**32 - 1)
 
 
 @given(documents=documents, max_length=max_lengths, seed=seeds)
-@settings(deadline=None)
 def test_pairs(documents, max_length, seed):
     assume(max(map(len, documents)) > 1)
     corpus = corpus_of(documents)
@@ -79,7 +78,6 @@ def test_pairs(documents, max_length, seed):
 
 
 @given(documents=documents, seed=seeds)
-@settings(deadline=None)
 def test_a_true_next_sentence_begins_where_a_ends(documents, seed):
     assume(max(map(len, documents)) > 1)
     corpus = corpus_of(documents)
@@ -99,7 +97,6 @@ def test_a_true_next_sentence_begins_where_a_ends(documents, seed):
 
 
 @given(document=st.lists(st.integers(1, 12), min_size=3, max_size=30), max_length=max_lengths, seed=seeds)
-@settings(deadline=None)
 def test_the_only_document_gives_b_from_another_place(document, max_length, seed):
     assume(sum(document[:-1]) >= max_length - 3)
     pairs = make_pairs(corpus_of([document]), max_length, np.random.RandomState(seed))
@@ -112,7 +109,6 @@ def test_the_only_document_gives_b_from_another_place(document, max_length, seed
 
 
 @given(documents=documents, max_length=st.integers(3, 40), seed=seeds)
-@settings(deadline=None)
 def test_stretches_without_a_next_sentence(documents, max_length, seed):
     corpus = corpus_of(documents)
     pairs = make_pairs(corpus, max_length, np.random.RandomState(seed), next_sentence=False)
@@ -183,7 +179,6 @@ texts = st.text("adfg ", max_size=6)
 
 
 @given(st.lists(st.lists(texts, max_size=4), max_size=6))
-@settings(deadline=None)
 def test_a_corpus_holds_every_sentence(documents):
     tokenizer = FastTokenizer(VOCABULARY)
     expected = [[VOCABULARY[tokenizer(text)] for text in document if tokenizer(text)] for document in documents]
@@ -225,7 +220,7 @@ def words_in(row):
     whole_words=st.booleans(),
     mask_ratio=st.sampled_from([0.01, 0.15, 0.5, 1]),
 )
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_batch(documents, max_length, seed, next_sentence, whole_words, mask_ratio):
     assume(max(map(len, documents)) > 1)
     corpus, random = corpus_of(documents), np.random.RandomState(seed)

@@ -34,7 +34,7 @@ def test_next_sentence_classifier_reads_the_first_position_only(hybridize):
     assert np.isfinite(loss.asnumpy()).all()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 7)), min_size=1, max_size=12))
 def test_decoder_scores_exactly_the_masked_positions(pairs):
     decoder = MLMDecoder(vocab_size=30, units=12)

@@ -58,6 +58,7 @@ def assert_same_on_all(found):
             np.testing.assert_array_equal(array, found[0][0][name], err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("case", "num_workers", "num_servers"),
     [
@@ -83,6 +84,7 @@ def assert_same_as_alone(case, found):
         assert row == pytest.approx(other, abs=1e-5, rel=1e-5, nan_ok=True)
 
 
+@pytest.mark.slow
 def test_each_worker_drops_out_others(tmp_path):
     found = run("dropout", tmp_path)
     assert_same_on_all(found)
@@ -101,6 +103,7 @@ def everything(tmp_path_factory):
     return str(error.value), folder
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("everything")
 def test_workers_divide_the_cores(everything):
     """Finding 1: each took all of them."""
@@ -110,6 +113,7 @@ def test_workers_divide_the_cores(everything):
         assert "OMP_NUM_THREADS" not in report["environment"]
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("everything")
 def test_broadcast(everything):
     first, second = ((everything[1] / f"{rank}.bytes").read_bytes() for rank in range(2))
@@ -117,11 +121,13 @@ def test_broadcast(everything):
     assert len(first) == 0 + 1 + 2 + 1001 + 256_000
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("everything")
 def test_without_a_seed_all_take_that_of_worker_0(everything):
     assert_same_on_all(read(everything[1], 2))
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("everything")
 def test_a_server_unpickles_nothing(everything):
     """Finding 8: whoever reached its port could run programs."""
@@ -151,6 +157,7 @@ def test_workers_train_one_network():
         workers.claim()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("case", "message"),
     [
@@ -239,6 +246,7 @@ def whole(tiny_checkpoint, table, tmp_path_factory):
     return output
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("whole")
 def test_the_command(whole):
     metrics = json.loads((whole / "metrics.json").read_text())

@@ -45,7 +45,7 @@ def assert_same(block, *inputs):
         np.testing.assert_allclose(ours / scale, plain / scale, atol=3e-6)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(sizes, sizes, st.integers(1, 3), st.sampled_from([(1, 3), (2, 8), (3, 16), (2, 20), (1, 64)]), st.data())
 def test_attention(num_queries, num_keys, num_samples, heads_and_size, data):
     heads, size = heads_and_size
@@ -71,14 +71,14 @@ def test_attention(num_queries, num_keys, num_samples, heads_and_size, data):
         np.testing.assert_allclose(ours, plain, atol=1e-4 * max(1, np.abs(plain).max()))
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=2), st.integers(8, 70))
 def test_add_norm(shape, units):
     """From 8 units: the variance of fewer numbers can come so near 0 that rounding shows in any implementation."""
     assert_same(AddNorm(0.1, in_channels=units), array(*shape, units), array(*shape, units, seed=1))
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.integers(1, 60), st.integers(1, 150), st.sampled_from([1, 5, 64, 400, 800]))
 def test_feed_forward(rows, units, hidden_size):
     assert_same(PositionWiseFFN(units, hidden_size), array(2, rows, units))

@@ -166,7 +166,7 @@ def test_training_looks_at_the_devices_again(monkeypatch):
 
 # --- bfloat16 ------------------------------------------------------------------------------------------------
 @needs_bfloat16
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.sampled_from([PositionWiseDense, NarrowingDense]),
     st.lists(st.tuples(st.integers(1, 3), st.integers(1, 40)), min_size=1, max_size=3),

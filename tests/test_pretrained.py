@@ -252,7 +252,7 @@ def test_checkpoint_without_heads(folder):
 
 
 @given(data=st.data())
-@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_truncated_weights_are_an_error(folder, data):
     content = (SMALL / "model.safetensors").read_bytes()
     size = data.draw(st.integers(0, len(content) - 1))

@@ -175,7 +175,7 @@ def random_batch(net, seed, num_slots=9):
     }
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.lists(st.booleans(), min_size=2, max_size=9).filter(any), st.integers(0, 999))
 def test_slots_of_weight_0_have_no_gradient_at_all(weights, seed):
     rng = np.random.default_rng(seed)

@@ -36,7 +36,7 @@ def error_bound(layer, X):
 
 
 @needs_vnni
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.integers(1, 3), st.integers(1, 40), st.integers(1, 70), st.integers(1, 70), st.floats(0.01, 100), st.booleans()
 )

@@ -36,6 +36,7 @@ def fresh(code, **variables):
     return found
 
 
+@pytest.mark.slow
 def test_all_physical_cores_are_used_and_no_trace_is_left_in_the_environment():
     """Finding 1: a process started from here would have taken it for the user's wish."""
     found = fresh("import bert_tutorial, d2l.mxnet, gluonnlp, sklearn.base")
@@ -44,6 +45,7 @@ def test_all_physical_cores_are_used_and_no_trace_is_left_in_the_environment():
     assert runtime.blas_kernels(runtime.cpu_flags()) in (None, found["blas_kernels"])
 
 
+@pytest.mark.slow
 def test_the_users_environment_wins():
     """A list, one number a nesting level, is good OpenMP, and MXNet aborts at it."""
     found = fresh("import bert_tutorial", OMP_NUM_THREADS="1,2", OPENBLAS_CORETYPE="NEHALEM")
@@ -52,6 +54,7 @@ def test_the_users_environment_wins():
     assert "your environment" in found["blas_chosen_by"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(runtime.blas_kernels(runtime.cpu_flags()) is None, reason="no better BLAS kernels known here")
 def test_mxnet_loaded_first_keeps_its_threads_and_blas_kernels():
     found = fresh("import numpy; numpy.bool = numpy.bool_; import mxnet; import bert_tutorial")

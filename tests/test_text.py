@@ -147,7 +147,6 @@ def test_published_vocabulary_has_the_ids_of_the_file(published_vocabulary_file)
 
 
 @given(st.sets(st.text().filter(lambda token: "\n" not in token and token not in SPECIAL_TOKENS)), st.randoms())
-@settings(deadline=None)
 def test_vocabulary_round_trip(tmp_path_factory, tokens, shuffler):
     tokens = [*SPECIAL_TOKENS, *sorted(tokens)]
     shuffler.shuffle(tokens)
@@ -199,7 +198,7 @@ def test_a_missing_vocabulary_file_is_named(tmp_path):
 
 
 @given(text=TEXTS)
-@settings(deadline=None, max_examples=1000)
+@settings(max_examples=1000)
 def test_same_tokens_and_ids_as_gluonnlp(tokenizers, text):
     assert_same(tokenizers, [text])
 
@@ -252,7 +251,6 @@ def test_same_ids_for_imdb(tokenizers, imdb_sample):
     texts=st.lists(st.one_of(TEXTS, st.text("aé the.", max_size=60)), max_size=8),
     max_length=st.integers(3, 70),
 )
-@settings(deadline=None)
 def test_truncated_as_bert_sentence_transform(tokenizers, texts, max_length):
     encoded = tokenizers[0].encode_batch(texts, max_length)
     for tokenizer in tokenizers:
@@ -296,7 +294,7 @@ def cased_vocabulary(tmp_path_factory):
     strip=st.none() | st.booleans(),
     chinese=st.booleans(),
 )
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_other_settings_give_the_ids_of_hugging_face(cased_vocabulary, text, lower, strip, chinese):
     """Finding 4."""
     assume(not (chinese and (lower if strip is None else strip)))  # GluonNLP's own
@@ -385,7 +383,6 @@ def test_a_learned_vocabulary_knows_the_words_of_its_texts(tmp_path):
 
 
 @given(st.lists(TEXTS, max_size=5), st.booleans())
-@settings(deadline=None)
 def test_any_text_gives_a_vocabulary_of_its_own_words(tmp_path_factory, texts, lower):
     cut = nlp.data.BERTBasicTokenizer() if lower else cut_by_hugging_face
     words = [cut(re.sub("[\ud800-\udfff]", "\U0010ffff", text)) for text in texts]
@@ -408,6 +405,7 @@ def test_case_of_a_learned_vocabulary():
     assert "film" in learn_vocabulary(["Film Film"], 20).token_to_idx
 
 
+@pytest.mark.slow
 def test_the_same_texts_give_the_same_vocabulary_in_every_process():
     code = (
         "from bert_tutorial.text import *; from bert_tutorial import load_reviews\n"

@@ -133,6 +133,7 @@ def whole(tmp_path_factory):
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batches_before", range(NUM_EPOCH * NUM_BATCHES + 1))
 @pytest.mark.parametrize(
     ("order", "accumulate", "valid"),  # every pair of two values
@@ -154,6 +155,7 @@ def test_a_run_stopped_anywhere_ends_with_the_same_bits(
     assert_same(result(path, net, history), whole(**options))
 
 
+@pytest.mark.slow
 def test_stopped_after_every_step(tmp_path, every_step, whole):
     path, count = tmp_path / "c.params", 0
     while True:
