@@ -22,7 +22,11 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <initializer_list>
+#include <limits>
+#include <locale>
 #include <memory>
+#include <sstream>
 
 using mxnet::ext::MX_FAIL;
 using mxnet::ext::MX_SUCCESS;
@@ -48,13 +52,44 @@ constexpr float kHiddenScore = -1e4f;  // as in blocks.py
 
 int round_up(int n) { return (n + kLanes - 1) / kLanes * kLanes; }
 
-// Memory of one thread, aligned to cache lines.
+// Memory aligned to cache lines; null if there is not enough.
 struct Buffer {
   std::unique_ptr<float, void (*)(void*)> memory;
   explicit Buffer(size_t size)
       : memory(static_cast<float*>(std::aligned_alloc(64, (size * sizeof(float) + 63) / 64 * 64)), std::free) {}
   operator float*() { return memory.get(); }
 };
+
+// Arrays of these sizes for each thread, allocated before the threads begin: none of them could return an error.
+class Workspace {
+  std::vector<int64_t> ends{0};
+  Buffer memory{0};
+
+ public:
+  explicit Workspace(std::initializer_list<int64_t> sizes) {
+    for (int64_t size : sizes) ends.push_back(ends.back() + (size + 15) / 16 * 16);  // whole cache lines
+    memory = Buffer(static_cast<size_t>(ends.back()) * omp_get_max_threads());
+  }
+  bool missing() { return memory == nullptr; }
+  float* array(int i, int thread = omp_get_thread_num()) { return memory + thread * ends.back() + ends[i]; }
+};
+
+MXReturnValue fail(const std::string& message) {
+  MX_ERROR_MSG << message;
+  return MX_FAIL;
+}
+
+MXReturnValue no_memory() { return fail("not enough memory for BERT's own operators: take a smaller batch"); }
+
+// A number among an operator's attributes, NaN if there is none. std::stod would read it as the process's locale
+// writes numbers.
+double number(const Attributes& attributes, const char* name) {
+  const auto found = attributes.find(name);
+  std::istringstream text(found == attributes.end() ? "" : found->second);
+  text.imbue(std::locale::classic());
+  double value;
+  return text >> value ? value : std::numeric_limits<double>::quiet_NaN();
+}
 
 // e^x for x <= 0 with a relative error of 2e-7; a form that compilers turn into vector instructions.
 inline float exp_negative(float x) {
@@ -96,7 +131,7 @@ struct Dropout {
   // a 1: still 1 when predicting, else 0 or 2.
   Dropout(const Attributes& attributes, const float* mode, int32_t seed)
       : active(false), seed(static_cast<uint32_t>(seed)) {
-    const double rate = std::stod(attributes.at("dropout"));
+    const double rate = number(attributes, "dropout");
     active = rate > 0 && *mode != 1.0f;
     threshold = static_cast<uint32_t>(rate * 4294967296.0);
     scale = static_cast<float>(1 / (1 - rate));
@@ -124,8 +159,8 @@ Dropout draw_dropout(const Attributes& attributes, const float* mode, const OpRe
 // C (M, N) = A (M, K) B (K, N), or C += A B. A element's address is a + row * a_row + column * a_column.
 // N and the row lengths of B and C are multiples of kLanes.
 template <int kRows, int kVectors>
-void product_tile(int K, const float* a, int a_row, int a_column, const float* b, int b_row, float* c, int c_row,
-                  bool add) {
+void product_tile(int K, const float* a, int64_t a_row, int64_t a_column, const float* b, int64_t b_row, float* c,
+                  int64_t c_row, bool add) {
   Vector sums[kRows][kVectors];
   for (int i = 0; i < kRows; ++i)
     for (int j = 0; j < kVectors; ++j)
@@ -144,8 +179,8 @@ void product_tile(int K, const float* a, int a_row, int a_column, const float* b
 }
 
 template <int kVectors>
-void product_columns(int M, int K, const float* a, int a_row, int a_column, const float* b, int b_row, float* c,
-                     int c_row, bool add) {
+void product_columns(int M, int K, const float* a, int64_t a_row, int64_t a_column, const float* b, int64_t b_row,
+                     float* c, int64_t c_row, bool add) {
   constexpr int kRows = kSums / kVectors;
   int i = 0;
   for (; i + kRows <= M; i += kRows)
@@ -154,8 +189,8 @@ void product_columns(int M, int K, const float* a, int a_row, int a_column, cons
     product_tile<1, kVectors>(K, a + i * a_row, a_row, a_column, b, b_row, c + i * c_row, c_row, add);
 }
 
-void product(int M, int N, int K, const float* a, int a_row, int a_column, const float* b, int b_row, float* c,
-             int c_row, bool add) {
+void product(int M, int N, int K, const float* a, int64_t a_row, int64_t a_column, const float* b, int64_t b_row,
+             float* c, int64_t c_row, bool add) {
   int j = 0;
   for (; j + 4 * kLanes <= N; j += 4 * kLanes)
     product_columns<4>(M, K, a, a_row, a_column, b + j, b_row, c + j, c_row, add);
@@ -167,16 +202,18 @@ void product(int M, int N, int K, const float* a, int a_row, int a_column, const
 // A large product with all threads: C = A B + bias. B element's address is b + row * b_row + column * b_column, the
 // same for A and C; bias is (N,) or null. B is packed into panels of whole vectors, and each task makes a block of C
 // from blocks of A and B that fit the cache (Goto and van de Geijn 2008, "Anatomy of High-Performance Matrix
-// Multiplication").
+// Multiplication"). False if there is not enough memory.
 struct Strides {
   int64_t row, column;
 };
 
-void large_product(int M, int N, int K, const float* a, Strides a_at, const float* b, Strides b_at, const float* bias,
+bool large_product(int M, int N, int K, const float* a, Strides a_at, const float* b, Strides b_at, const float* bias,
                    float* c, Strides c_at) {
   constexpr int kWidth = 4 * kLanes, kRows = 48, kInner = 384, kPanels = 12;
   const int panels = (N + kWidth - 1) / kWidth, groups = (panels + kPanels - 1) / kPanels;
   Buffer packed(static_cast<size_t>(panels) * K * kWidth);  // (panels, K, kWidth)
+  Workspace workspace({kRows * kPanels * kWidth, kRows * kInner});
+  if (packed == nullptr || workspace.missing()) return false;
 #pragma omp parallel
   {
 #pragma omp for schedule(static)
@@ -192,7 +229,7 @@ void large_product(int M, int N, int K, const float* a, Strides a_at, const floa
           for (int k = 0; k < K; ++k) panel[k * kWidth + j] = from[k * b_at.row + j * b_at.column];
       }
     }
-    Buffer block(kRows * kPanels * kWidth), a_packed(kRows * kInner);
+    float *block = workspace.array(0), *a_packed = workspace.array(1);
 #pragma omp for collapse(2) schedule(static)
     for (int first = 0; first < M; first += kRows) {
       for (int group = 0; group < groups; ++group) {
@@ -201,7 +238,7 @@ void large_product(int M, int N, int K, const float* a, Strides a_at, const floa
         for (int k0 = 0; k0 < K; k0 += kInner) {
           const int inner = std::min(kInner, K - k0);
           const float* a_block = a + first * a_at.row + k0 * a_at.column;
-          int a_row = a_at.row, a_column = a_at.column;
+          int64_t a_row = a_at.row, a_column = a_at.column;
           if (a_column != 1) {  // elements of a row far apart: bring them together
             for (int k = 0; k < inner; ++k)
               for (int i = 0; i < rows; ++i) a_packed[k * kRows + i] = a_block[k * a_at.column + i * a_at.row];
@@ -221,19 +258,22 @@ void large_product(int M, int N, int K, const float* a, Strides a_at, const floa
       }
     }
   }
+  return true;
 }
 
 // --- Attention -----------------------------------------------------------------------------------------------
 struct AttentionSizes {
   int B, Lq, Lk, H, d, C;
-  int mask_rows;  // 1: one for all queries of a sample, or Lq
-  int dp, Lp;     // d and Lk, rounded up to whole vectors
+  int mask_rows;   // 1: one for all queries of a sample, or Lq
+  int queries;     // taken at once
+  int64_t dp, Lp;  // d and Lk, rounded up to whole vectors
 
   AttentionSizes(const Attributes& attributes, Tensors& inputs) {
-    H = std::stoi(attributes.at("num_heads"));
+    H = number(attributes, "num_heads");
     B = inputs[0].shape[0], Lq = inputs[0].shape[1], C = inputs[0].shape[2];
     Lk = inputs[1].shape[1], d = C / H;
     mask_rows = inputs[3].shape[1];
+    queries = std::min(kQueries, Lq);
     dp = round_up(d), Lp = round_up(Lk);
   }
 
@@ -315,10 +355,13 @@ MXReturnValue attention_forward(const Attributes& attributes, Tensors* inputs, T
   const Dropout dropout = draw_dropout(attributes, (*inputs)[4].data<float>(), resource, seed);
   const float scale = 1 / std::sqrt(static_cast<float>(s.d));
 
+  Workspace workspace({s.Lq * s.dp, s.d * s.Lp, s.Lk * s.dp, s.queries * s.Lp, s.Lp, s.Lp, s.queries * s.dp});
+  if (workspace.missing()) return no_memory();
+
 #pragma omp parallel
   {
-    Buffer q(s.Lq * s.dp), kt(s.d * s.Lp), v(s.Lk * s.dp), weights(kQueries * s.Lp), hidden(s.Lp), factors(s.Lp),
-        out(kQueries * s.dp);
+    float *q = workspace.array(0), *kt = workspace.array(1), *v = workspace.array(2), *weights = workspace.array(3),
+          *hidden = workspace.array(4), *factors = workspace.array(5), *out = workspace.array(6);
     float sums[kQueries];
 #pragma omp for collapse(2) schedule(static)
     for (int b = 0; b < s.B; ++b) {
@@ -333,7 +376,7 @@ MXReturnValue attention_forward(const Attributes& attributes, Tensors* inputs, T
           const int rows = std::min(kQueries, s.Lq - first);
           product(rows, s.Lp, s.d, q + first * s.dp, s.dp, 1, kt, s.Lp, weights, s.Lp, false);
           for (int i = 0; i < rows; ++i) {
-            if (s.mask_rows > 1) mask_scores(sample_mask + (first + i) * s.Lk, s, hidden);
+            if (s.mask_rows > 1) mask_scores(sample_mask + static_cast<int64_t>(first + i) * s.Lk, s, hidden);
             const int64_t row = rows_before + first + i;
             if (dropout.active) dropout.factors(row, s.Lp, factors);
             log_sums[row] = softmax_and_dropout(weights + i * s.Lp, hidden, factors, dropout.active, s.Lp, &sums[i]);
@@ -364,11 +407,16 @@ MXReturnValue attention_backward(const Attributes& attributes, Tensors* inputs, 
         *value_grad = (*outputs)[2].data<float>();
   const float scale = 1 / std::sqrt(static_cast<float>(s.d));
 
+  Workspace workspace({s.Lq * s.dp, s.Lk * s.dp, s.d * s.Lp, s.d * s.Lp, s.queries * s.dp, s.queries * s.Lp,
+                       s.queries * s.Lp, s.Lp, s.Lp, s.queries * s.dp, s.Lk * s.dp, s.Lk * s.dp});
+  if (workspace.missing()) return no_memory();
+
 #pragma omp parallel
   {
-    Buffer q(s.Lq * s.dp), k(s.Lk * s.dp), kt(s.d * s.Lp), vt(s.d * s.Lp), go(kQueries * s.dp),
-        weights(kQueries * s.Lp), score_grads(kQueries * s.Lp), hidden(s.Lp), factors(s.Lp), gq(kQueries * s.dp),
-        gk(s.Lk * s.dp), gv(s.Lk * s.dp);
+    float *q = workspace.array(0), *k = workspace.array(1), *kt = workspace.array(2), *vt = workspace.array(3),
+          *go = workspace.array(4), *weights = workspace.array(5), *score_grads = workspace.array(6),
+          *hidden = workspace.array(7), *factors = workspace.array(8), *gq = workspace.array(9),
+          *gk = workspace.array(10), *gv = workspace.array(11);
 #pragma omp for collapse(2) schedule(static)
     for (int b = 0; b < s.B; ++b) {
       for (int h = 0; h < s.H; ++h) {
@@ -377,8 +425,8 @@ MXReturnValue attention_backward(const Attributes& attributes, Tensors* inputs, 
         copy_head(key + keys_at, s.Lk, s, 1, k);
         copy_head_transposed(key + keys_at, s.Lk, s, kt);
         copy_head_transposed(value + keys_at, s.Lk, s, vt);
-        std::fill(gk + 0, gk + s.Lk * s.dp, 0.0f);
-        std::fill(gv + 0, gv + s.Lk * s.dp, 0.0f);
+        std::fill(gk, gk + s.Lk * s.dp, 0.0f);
+        std::fill(gv, gv + s.Lk * s.dp, 0.0f);
         const float* sample_mask = mask + static_cast<int64_t>(b) * s.mask_rows * s.Lk;
         if (s.mask_rows == 1) mask_scores(sample_mask, s, hidden);
         for (int first = 0; first < s.Lq; first += kQueries) {
@@ -388,7 +436,7 @@ MXReturnValue attention_backward(const Attributes& attributes, Tensors* inputs, 
           product(rows, s.Lp, s.d, q + first * s.dp, s.dp, 1, kt, s.Lp, weights, s.Lp, false);
           product(rows, s.Lp, s.d, go, s.dp, 1, vt, s.Lp, score_grads, s.Lp, false);
           for (int i = 0; i < rows; ++i) {
-            if (s.mask_rows > 1) mask_scores(sample_mask + (first + i) * s.Lk, s, hidden);
+            if (s.mask_rows > 1) mask_scores(sample_mask + static_cast<int64_t>(first + i) * s.Lk, s, hidden);
             const int64_t row = rows_before + first + i;
             const float* grad_row = grad + rows_at + static_cast<int64_t>(i) * s.C;
             const float* context_row = context + rows_at + static_cast<int64_t>(i) * s.C;
@@ -467,11 +515,14 @@ MXReturnValue add_norm_forward(const Attributes& attributes, Tensors* inputs, Te
   RowStatistics* stats = (*outputs)[1].data<RowStatistics>();
   int32_t* seed = (*outputs)[2].data<int32_t>();
   const Dropout dropout = draw_dropout(attributes, (*inputs)[4].data<float>(), resource, seed);
-  const float epsilon = std::stof(attributes.at("epsilon"));
+  const float epsilon = number(attributes, "epsilon");
+
+  Workspace workspace({C, C});
+  if (workspace.missing()) return no_memory();
 
 #pragma omp parallel
   {
-    Buffer factors(C), sums(C);
+    float *factors = workspace.array(0), *sums = workspace.array(1);
 #pragma omp for schedule(static)
     for (int64_t i = 0; i < rows; ++i) {
       dropout.factors(i, C, factors);
@@ -493,25 +544,29 @@ MXReturnValue add_norm_backward(const Attributes& attributes, Tensors* inputs, T
   float *x_grad = (*outputs)[0].data<float>(), *y_grad = (*outputs)[1].data<float>(),
         *gamma_grad = (*outputs)[2].data<float>(), *beta_grad = (*outputs)[3].data<float>();
   const int threads = omp_get_max_threads();
-  Buffer partial(static_cast<size_t>(threads) * 2 * C);  // each thread's sums over its rows, added up in order
-  std::fill(partial + 0, partial + static_cast<size_t>(threads) * 2 * C, 0.0f);
+  Workspace workspace({C, C, C, C});  // the last two: each thread's sums over its rows, added up in order
+  if (workspace.missing()) return no_memory();
+  for (int t = 0; t < threads; ++t) {
+    std::fill_n(workspace.array(2, t), C, 0.0f);
+    std::fill_n(workspace.array(3, t), C, 0.0f);
+  }
 
 #pragma omp parallel
   {
-    Buffer factors(C), normed(C);
-    float* gamma_sum = partial + static_cast<size_t>(omp_get_thread_num()) * 2 * C;
+    float *factors = workspace.array(0), *normed = workspace.array(1), *gamma_sum = workspace.array(2),
+          *beta_sum = workspace.array(3);
 #pragma omp for schedule(static)
     for (int64_t i = 0; i < rows; ++i) {
       dropout.factors(i, C, factors);
       norm_row_backward(grad + i * C, x + i * C, y + i * C, factors, gamma, stats[i], C, normed, x_grad + i * C,
-                        y_grad + i * C, gamma_sum, gamma_sum + C);
+                        y_grad + i * C, gamma_sum, beta_sum);
     }
   }
   for (int j = 0; j < C; ++j) {
     gamma_grad[j] = beta_grad[j] = 0;
     for (int t = 0; t < threads; ++t) {
-      gamma_grad[j] += partial[static_cast<size_t>(t) * 2 * C + j];
-      beta_grad[j] += partial[static_cast<size_t>(t) * 2 * C + C + j];
+      gamma_grad[j] += workspace.array(2, t)[j];
+      beta_grad[j] += workspace.array(3, t)[j];
     }
   }
   return MX_SUCCESS;
@@ -558,9 +613,9 @@ MXReturnValue gelu_backward(const Attributes&, Tensors* inputs, Tensors* outputs
 MXReturnValue dense_forward(const Attributes&, Tensors* inputs, Tensors* outputs, const OpResource&) {
   const int N = (*inputs)[1].shape[0], K = (*inputs)[1].shape[1];
   const int M = (*inputs)[0].size() / K;
-  large_product(M, N, K, (*inputs)[0].data<float>(), {K, 1}, (*inputs)[1].data<float>(), {1, K},
-                (*inputs)[2].data<float>(), (*outputs)[0].data<float>(), {N, 1});
-  return MX_SUCCESS;
+  const bool done = large_product(M, N, K, (*inputs)[0].data<float>(), {K, 1}, (*inputs)[1].data<float>(), {1, K},
+                                  (*inputs)[2].data<float>(), (*outputs)[0].data<float>(), {N, 1});
+  return done ? MX_SUCCESS : no_memory();
 }
 
 // dX = dY W,  dW^T = X^T dY,  db = column sums of dY
@@ -568,8 +623,9 @@ MXReturnValue dense_backward(const Attributes&, Tensors* inputs, Tensors* output
   const int N = (*inputs)[2].shape[0], K = (*inputs)[2].shape[1];
   const int M = (*inputs)[1].size() / K;
   const float *grad = (*inputs)[0].data<float>(), *x = (*inputs)[1].data<float>(), *w = (*inputs)[2].data<float>();
-  large_product(M, K, N, grad, {N, 1}, w, {K, 1}, nullptr, (*outputs)[0].data<float>(), {K, 1});
-  large_product(K, N, M, x, {1, K}, grad, {N, 1}, nullptr, (*outputs)[1].data<float>(), {1, K});
+  if (!large_product(M, K, N, grad, {N, 1}, w, {K, 1}, nullptr, (*outputs)[0].data<float>(), {K, 1}) ||
+      !large_product(K, N, M, x, {1, K}, grad, {N, 1}, nullptr, (*outputs)[1].data<float>(), {1, K}))
+    return no_memory();
   float* bias_grad = (*outputs)[2].data<float>();
 #pragma omp parallel for schedule(static)
   for (int first = 0; first < N; first += kLanes) {
@@ -584,6 +640,7 @@ MXReturnValue dense_backward(const Attributes&, Tensors* inputs, Tensors* output
 
 // --- int8 ----------------------------------------------------------------------------------------------------
 // Each row of X (rows, C) as integers from -127 to 127 and one scale: X = scale Q. Outputs: Q, scales (rows,).
+// An integer cannot say that it is no finite number: the row's scale says it, NaN.
 MXReturnValue quantize_rows_forward(const Attributes&, Tensors* inputs, Tensors* outputs, const OpResource&) {
   const int C = (*inputs)[0].shape.back();
   const int64_t rows = (*inputs)[0].size() / C;
@@ -594,10 +651,17 @@ MXReturnValue quantize_rows_forward(const Attributes&, Tensors* inputs, Tensors*
   for (int64_t i = 0; i < rows; ++i) {
     const float* row = x + i * C;
     int8_t* out = q + i * C;
-    float largest = 1e-30f;
-#pragma omp simd reduction(max : largest)
-    for (int j = 0; j < C; ++j) largest = std::max(largest, std::fabs(row[j]));
-    scales[i] = largest / 127;
+    float largest = 1e-30f, not_finite = 0;  // 0 times infinity or NaN is NaN
+#pragma omp simd reduction(max : largest) reduction(+ : not_finite)
+    for (int j = 0; j < C; ++j) {
+      largest = std::max(largest, std::fabs(row[j]));
+      not_finite += 0 * row[j];
+    }
+    scales[i] = largest / 127 + not_finite;
+    if (not_finite != 0) {
+      std::fill_n(out, C, 0);
+      continue;
+    }
     const float factor = 127 / largest;
 #pragma omp simd
     for (int j = 0; j < C; ++j) out[j] = static_cast<int8_t>(static_cast<int>(std::nearbyint(row[j] * factor)));
@@ -622,6 +686,12 @@ MXReturnValue dequantize_forward(const Attributes&, Tensors* inputs, Tensors* ou
   return MX_SUCCESS;
 }
 
+unsigned int num_rows(const std::vector<unsigned int>& shape) {
+  unsigned int rows = 1;
+  for (size_t i = 0; i + 1 < shape.size(); ++i) rows *= shape[i];
+  return rows;
+}
+
 MXReturnValue quantize_rows_type(const Attributes&, std::vector<int>* inputs, std::vector<int>* outputs) {
   inputs->at(0) = mxnet::ext::kFloat32;
   outputs->at(0) = mxnet::ext::kInt8;
@@ -638,15 +708,18 @@ MXReturnValue dequantize_type(const Attributes&, std::vector<int>* inputs, std::
 
 MXReturnValue quantize_rows_shape(const Attributes&, Shapes* inputs, Shapes* outputs) {
   const auto& x = inputs->at(0);
-  unsigned int rows = 1;
-  for (size_t i = 0; i + 1 < x.size(); ++i) rows *= x[i];
+  if (x.empty() || x.back() == 0) return fail("bert_quantize_rows takes X (..., C)");
   outputs->at(0) = x;
-  outputs->at(1) = {rows};
+  outputs->at(1) = {num_rows(x)};
   return MX_SUCCESS;
 }
 
 MXReturnValue dequantize_shape(const Attributes&, Shapes* inputs, Shapes* outputs) {
-  outputs->at(0) = inputs->at(0);
+  const auto& product = inputs->at(0);
+  if (product.empty() || product.back() == 0) return fail("bert_dequantize takes a product (..., N)");
+  inputs->at(1) = {num_rows(product)};
+  inputs->at(2) = inputs->at(3) = {product.back()};
+  outputs->at(0) = product;
   return MX_SUCCESS;
 }
 
@@ -661,10 +734,8 @@ MXReturnValue parse(const Attributes&, int* num_inputs, int* num_outputs) {
 // Inputs and first outputs float32; the third output, if there is one, is the seed of the dropout.
 MXReturnValue infer_type(const Attributes&, std::vector<int>* inputs, std::vector<int>* outputs) {
   for (int type : *inputs) {
-    if (type != mxnet::ext::kFloat32 && type != -1) {
-      MX_ERROR_MSG << "BERT's own operators take float32 only; BERT_TUTORIAL_OPERATORS=plain takes other types";
-      return MX_FAIL;
-    }
+    if (type != mxnet::ext::kFloat32 && type != -1)
+      return fail("BERT's own operators take float32 only; BERT_TUTORIAL_OPERATORS=plain takes other types");
   }
   std::fill(inputs->begin(), inputs->end(), static_cast<int>(mxnet::ext::kFloat32));
   std::fill(outputs->begin(), outputs->end(), static_cast<int>(mxnet::ext::kFloat32));
@@ -672,36 +743,34 @@ MXReturnValue infer_type(const Attributes&, std::vector<int>* inputs, std::vecto
   return MX_SUCCESS;
 }
 
+bool is_probability(double p) { return p >= 0 && p < 1; }
+
 MXReturnValue attention_shape(const Attributes& attributes, Shapes* inputs, Shapes* outputs) {
   const auto &query = inputs->at(0), &key = inputs->at(1), &value = inputs->at(2), &mask = inputs->at(3);
-  const unsigned int heads = std::stoi(attributes.at("num_heads"));
-  if (query.size() != 3 || key.size() != 3 || key != value || query[0] != key[0] || query[2] != key[2]) {
-    MX_ERROR_MSG << "attention takes a query (B, Lq, C), a key and a value (B, Lk, C)";
-    return MX_FAIL;
-  }
-  if (mask.size() != 3 || mask[0] != key[0] || (mask[1] != 1 && mask[1] != query[1]) || mask[2] != key[1]) {
-    MX_ERROR_MSG << "attention takes a mask (B, 1 or Lq, Lk)";
-    return MX_FAIL;
-  }
+  const double heads = number(attributes, "num_heads");
+  if (query.size() != 3 || key.size() != 3 || key != value || query[0] != key[0] || query[2] != key[2])
+    return fail("attention takes a query (B, Lq, C), a key and a value (B, Lk, C)");
+  if (mask.size() != 3 || mask[0] != key[0] || (mask[1] != 1 && mask[1] != query[1]) || mask[2] != key[1])
+    return fail("attention takes a mask (B, 1 or Lq, Lk)");
+  if (!(heads >= 1) || std::fmod(query[2], heads) != 0)
+    return fail("attention takes num_heads, a divisor of C = " + std::to_string(query[2]));
+  if (!is_probability(number(attributes, "dropout"))) return fail("attention takes a dropout from 0 to below 1");
   inputs->at(4) = {1};
   outputs->at(0) = query;
-  outputs->at(1) = {query[0], heads, query[1]};
+  outputs->at(1) = {query[0], static_cast<unsigned int>(heads), query[1]};
   outputs->at(2) = {1};
   return MX_SUCCESS;
 }
 
-MXReturnValue add_norm_shape(const Attributes&, Shapes* inputs, Shapes* outputs) {
+MXReturnValue add_norm_shape(const Attributes& attributes, Shapes* inputs, Shapes* outputs) {
   const auto& x = inputs->at(0);
-  if (x.empty() || x != inputs->at(1)) {
-    MX_ERROR_MSG << "AddNorm takes X and Y of the same shape";
-    return MX_FAIL;
-  }
-  unsigned int rows = 1;
-  for (size_t i = 0; i + 1 < x.size(); ++i) rows *= x[i];
+  if (x.empty() || x.back() == 0 || x != inputs->at(1)) return fail("AddNorm takes X and Y of the same shape");
+  if (!is_probability(number(attributes, "dropout"))) return fail("AddNorm takes a dropout from 0 to below 1");
+  if (!(number(attributes, "epsilon") >= 0)) return fail("AddNorm takes an epsilon, 0 or more");
   inputs->at(2) = inputs->at(3) = {x.back()};
   inputs->at(4) = {1};
   outputs->at(0) = x;
-  outputs->at(1) = {rows, 2};
+  outputs->at(1) = {num_rows(x), 2};
   outputs->at(2) = {1};
   return MX_SUCCESS;
 }
@@ -713,10 +782,8 @@ MXReturnValue gelu_shape(const Attributes&, Shapes* inputs, Shapes* outputs) {
 
 MXReturnValue dense_shape(const Attributes&, Shapes* inputs, Shapes* outputs) {
   const auto &x = inputs->at(0), &w = inputs->at(1);
-  if (x.empty() || w.size() != 2 || x.back() != w[1]) {
-    MX_ERROR_MSG << "a dense layer takes X (..., K) and W (N, K)";
-    return MX_FAIL;
-  }
+  if (x.empty() || w.size() != 2 || x.back() != w[1] || w[1] == 0)
+    return fail("a dense layer takes X (..., K) and W (N, K)");
   inputs->at(2) = {w[0]};
   outputs->at(0) = x;
   outputs->at(0).back() = w[0];
@@ -766,9 +833,5 @@ REGISTER_OP(bert_dequantize)
     .setInferShape(dequantize_shape);
 
 MXReturnValue initialize(int version) {
-  if (version < 10900) {
-    MX_ERROR_MSG << "MXNet 1.9 or newer is needed";
-    return MX_FAIL;
-  }
-  return MX_SUCCESS;
+  return version < 10900 ? fail("MXNet 1.9 or newer is needed") : MX_SUCCESS;
 }

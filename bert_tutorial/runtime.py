@@ -102,10 +102,15 @@ def cpu_flags():
             keys = ["machdep.cpu.features", "machdep.cpu.leaf7_features"]
             found = subprocess.run(["sysctl", "-n", *keys], capture_output=True, text=True, timeout=10)
             return set(found.stdout.lower().split())
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return _flags_of_cpuinfo(Path("/proc/cpuinfo").read_text(), platform.machine())
     except (OSError, subprocess.SubprocessError):
         return set()
-    return set(next((line.split(":")[1].split() for line in lines if line.startswith("flags")), []))
+
+
+def _flags_of_cpuinfo(text, machine):
+    """The first CPU's; an emulated ARM machine may show the flags of the x86 CPU below it, which do not count."""
+    title = "Features" if machine.startswith(("aarch64", "arm")) else "flags"
+    return set(next((line.split(":")[1].lower().split() for line in text.splitlines() if line.startswith(title)), []))
 
 
 def blas_kernels(flags):

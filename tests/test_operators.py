@@ -1,14 +1,15 @@
 """BERT's own CPU operators against the same functions in MXNet's operators: values, gradients, dropout."""
 
 import os
-import subprocess
-import sys
+import resource
+from contextlib import suppress
 
 from bert_tutorial import operators
 from bert_tutorial.blocks import AddNorm, EncoderBlock, MultiHeadAttention, PositionWiseFFN
 
 import mxnet as mx
 import numpy as np
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -90,42 +91,6 @@ def test_gelu_in_the_tails():
     np.testing.assert_allclose(with_own, nd.LeakyReLU(nd.array(x), act_type="gelu").asnumpy(), atol=1e-6)
 
 
-def test_not_a_number_is_passed_on():
-    """Otherwise a training that diverges would not be noticed."""
-    bad = nd.array([[[1, float("nan"), 3]]])
-    good = nd.ones((1, 1, 3))
-    norm = nd.bert_add_norm(bad, good, nd.ones(3), nd.zeros(3), nd.ones(1), dropout=0, epsilon=1e-12)[0]
-    weighted = nd.bert_attention(good, good, bad, nd.ones((1, 1, 1)), nd.ones(1), num_heads=1, dropout=0)[0]
-    for out in (norm, weighted, nd.bert_gelu(bad), nd.bert_dense(bad, nd.ones((2, 3)), nd.zeros(2))):
-        assert np.isnan(out.asnumpy()).any()
-
-
-@pytest.mark.parametrize("hybridize", [False, True])
-def test_gradients_are_added_where_asked(hybridize):
-    """grad_req="add", which accumulates gradients over several batches."""
-    ffn, norm = PositionWiseFFN(8, 40), AddNorm(0.0, in_channels=8)
-    block = mx.gluon.nn.HybridSequential()
-    block.add(ffn)
-    block.initialize(mx.init.Normal(0.3))
-    norm.initialize(mx.init.Normal(0.3))
-    if hybridize:
-        block.hybridize(static_alloc=True)
-        norm.hybridize(static_alloc=True)
-    parameters = [*block.collect_params().values(), *norm.collect_params().values()]
-    for parameter in parameters:
-        parameter.grad_req = "add"
-    X = array(3, 8)
-    gradients = []
-    for _ in range(2):
-        with autograd.record():
-            loss = (norm(X, block(X)) ** 2 * array(3, 8, seed=2)).sum()
-        loss.backward()
-        gradients.append([p.grad().asnumpy() for p in parameters])
-    for once, twice in zip(*gradients, strict=True):
-        np.testing.assert_allclose(2 * once, twice, rtol=1e-5, atol=1e-7)
-    assert any(np.abs(g).max() > 1e-3 for g in gradients[0])
-
-
 # --- dropout: the operators draw their own masks -----------------------------------------------------------------
 RATE = 0.25
 
@@ -205,38 +170,196 @@ def test_attention_gradient_with_dropout_by_differences():
             assert abs((ends[0] - ends[1]) / (2 * step) - gradient[at]) < 2e-3
 
 
-# --- loading ----------------------------------------------------------------------------------------------------
-def status_in_new_process(**environment):
-    code = "from bert_tutorial import operators; print(operators.status())"
-    result = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, **environment}, capture_output=True, text=True, check=True
-    )
-    return result.stdout.strip().splitlines()[-1]
-
-
-def test_plain_operators_on_request():
-    assert status_in_new_process(BERT_TUTORIAL_OPERATORS="plain").startswith("(False")
-
-
-def test_a_failing_compiler_is_no_error(monkeypatch, tmp_path):
-    operators.status.cache_clear()
-    monkeypatch.setattr(operators, "_library_path", lambda: tmp_path / "operators.so")
-    monkeypatch.setenv("CXX", f"{sys.executable} -c 'raise SystemExit(1)'")
-    try:
-        loaded, reason = operators.status()
-    finally:
-        operators.status.cache_clear()
-    assert not loaded
-    assert "compile" in reason
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_wrong_shapes_are_named():
-    with pytest.raises(mx.MXNetError, match="same shape"):
-        nd.bert_add_norm(nd.ones((2, 3)), nd.ones((2, 4)), nd.ones(3), nd.ones(3), nd.ones(1), dropout=0, epsilon=1e-5)
+# --- what they refuse -------------------------------------------------------------------------------------------
+def attend(**attributes):
     X = nd.ones((2, 5, 4))
+    return nd.bert_attention(X, X, X, nd.ones((2, 1, 5)), nd.ones(1), **{"num_heads": 2, "dropout": 0} | attributes)
+
+
+def add_and_norm(X=(2, 3), Y=(2, 3), gamma=3, **attributes):
+    attributes = {"dropout": 0, "epsilon": 1e-5} | attributes
+    return nd.bert_add_norm(nd.ones(X), nd.ones(Y), nd.ones(gamma), nd.ones(3), nd.ones(1), **attributes)
+
+
+def dequantize(rows=4, columns=3, bias=3):
+    product = nd.zeros((2, 2, 3), dtype="int32")
+    return nd.bert_dequantize(product, nd.ones(rows), nd.ones(columns), nd.ones(bias))
+
+
+@pytest.mark.parametrize(
+    ("call", "arguments", "message"),
+    [
+        (attend, {"num_heads": 0}, "num_heads"),
+        (attend, {"num_heads": -1}, "num_heads"),
+        (attend, {"num_heads": 3}, "num_heads"),
+        (attend, {"num_heads": "many"}, "num_heads"),
+        (attend, {"dropout": 1.0}, "dropout"),
+        (attend, {"dropout": -0.5}, "dropout"),
+        (add_and_norm, {"Y": (2, 4)}, "same shape"),
+        (add_and_norm, {"gamma": 2}, "hape"),
+        (add_and_norm, {"dropout": float("nan")}, "dropout"),
+        (add_and_norm, {"epsilon": -1}, "epsilon"),
+        (dequantize, {"rows": 3}, "hape"),
+        (dequantize, {"columns": 2}, "hape"),
+        (dequantize, {"bias": 1}, "hape"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_named(call, arguments, message):
+    """Finding 22: num_heads=0 ended the process, other values left memory unwritten or read past an array's end."""
+    assert np.isfinite(call()[0].asnumpy()).all()
+    with pytest.raises(mx.MXNetError, match=message):
+        call(**arguments)
+    nd.waitall()
+
+
+def test_missing_attributes_are_named():
+    """Finding 22: at() threw where nobody caught it."""
+    X = nd.ones((1, 1, 4))
+    with pytest.raises(mx.MXNetError, match="num_heads"):
+        nd.bert_attention(X, X, X, nd.ones((1, 1, 1)), nd.ones(1))
     with pytest.raises(mx.MXNetError, match="mask"):
-        nd.bert_attention(X, X, X, nd.ones((2, 1, 4)), nd.ones(1), num_heads=2, dropout=0)
+        nd.bert_attention(X, X, X, nd.ones((1, 1, 2)), nd.ones(1), num_heads=2, dropout=0)
+
+
+def test_too_little_memory_is_an_error():
+    """Finding 22: aligned_alloc gives null, and the operator wrote there."""
+    query, keys = nd.ones((1, 48, 1)), nd.ones((1, 2**22, 1))  # of 48 x 4,194,304 scores a thread
+    mask = nd.ones((1, 1, 2**22))
+    nd.waitall()
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + 2**28, before[1]))
+    try:
+        with pytest.raises(mx.MXNetError, match="not enough memory"):
+            nd.bert_attention(query, keys, keys, mask, nd.ones(1), num_heads=1, dropout=0)[0].wait_to_read()
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+        with suppress(mx.MXNetError):
+            nd.waitall()
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_int8_rows_do_not_hide_what_is_not_a_number(bad):
+    """Finding 23: the row's scale says it, for its integers cannot."""
+    X = nd.array([[1, 2, -3], [1, bad, -3], [0, 0, 0]])
+    Q, scales = nd.bert_quantize_rows(X)
+    np.testing.assert_array_equal(np.isnan(scales.asnumpy()), [False, True, False])
+    np.testing.assert_array_equal(Q.asnumpy()[[0, 2]], [[42, 85, -127], [0, 0, 0]])
+
+
+# --- loading ----------------------------------------------------------------------------------------------------
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """A package, a user's cache and a compiler that writes what it was asked to into the library."""
+    package = tmp_path / "package"
+    package.mkdir(mode=0o755)
+    (package / "operators.cc").write_text("source")
+    compiler = tmp_path / "compiler"
+    compiler.write_text(
+        '#!/bin/sh\ncase "$*" in *--version) exec echo "version 1";; esac\necho "$@" >> "$0.log"\n'
+        'while [ "$1" != -o ]; do shift; done\nhead -c 100000 /dev/zero > "$2"\n'
+    )
+    compiler.chmod(0o755)
+    monkeypatch.setattr(operators, "SOURCE", package / "operators.cc")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("BERT_TUTORIAL_CACHE", str(tmp_path / "shared"))
+    monkeypatch.setenv("CXX", f"{compiler} -O1")
+    return tmp_path
+
+
+def find():
+    compiler = operators._compiler()
+    return operators._library(compiler, operators._key(compiler))
+
+
+def compilations(machine):
+    return (machine / "compiler.log").read_text().splitlines()
+
+
+def test_a_library_is_compiled_once(machine):
+    library = find()
+    assert library.parent == machine / "package"
+    assert find() == library
+    assert len(compilations(machine)) == 1
+    assert [path.name for path in library.parent.glob("*.so")] == [library.name]
+
+
+@pytest.mark.parametrize("size", [0, 30_000])
+def test_a_damaged_library_is_compiled_anew(machine, size):
+    """Finding 18: truncated it ended the process with SIGBUS, empty it meant plain operators from then on."""
+    library = find()
+    os.truncate(library, size)
+    assert find() == library
+    assert library.stat().st_size == 100_000
+    assert len(compilations(machine)) == 2
+
+
+@pytest.mark.parametrize("mode", [0o775, 0o757])
+def test_others_cannot_plant_a_library(machine, mode):
+    """Finding 9: nothing is loaded that somebody else could have written."""
+    planted = find()
+    planted.chmod(mode)
+    assert find().stat().st_mode & 0o022 == 0
+    planted.parent.chmod(mode)  # now the folder is not ours alone
+    library = find()
+    assert machine / "cache" in library.parents
+    assert library.parent.stat().st_mode & 0o077 == 0
+    assert not (machine / "shared").exists()
+    library.parent.chmod(mode)
+    with pytest.raises(PermissionError, match="not yours alone"):
+        find()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_what_another_user_owns_is_not_loaded(machine, monkeypatch):
+    """Finding 9."""
+    os.chown(find(), 12345, 12345)
+    assert find().stat().st_uid == 0
+    os.chown(machine / "package", 12345, 12345)
+    assert machine / "cache" in find().parents
+
+
+def test_the_library_belongs_to_compiler_and_cpu(machine, monkeypatch):
+    """Finding 21."""
+    first = find()
+    compiler = machine / "compiler"
+    compiler.write_text(compiler.read_text().replace("version 1", "version 2"))
+    assert find() != first
+    monkeypatch.setattr(operators, "cpu_flags", lambda: {"avx512f"})
+    for name, wide in [("x86_64", True), ("aarch64", False)]:
+        monkeypatch.setattr(operators.platform, "machine", lambda name=name: name)
+        find()
+        assert ("-mprefer-vector-width=512" in compilations(machine)[-1]) == wide
+    assert len(compilations(machine)) == 4
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        ("sh -c '[ $0 = --version ] || { echo x.cc:1: fatal error: omp.h; echo compilation terminated.; exit 1; } >&2'",
+         "fatal error: omp.h"),
+        ("no-such-compiler", "no C++ compiler: 'no-such-compiler' was not found"),
+    ],
+)  # fmt: skip
+def test_a_failing_compiler_is_no_error(machine, monkeypatch, command, reason):
+    """Finding 32: the reason is the compiler's first error, not that it was terminated."""
+    monkeypatch.setenv("CXX", command)
+    monkeypatch.delenv("BERT_TUTORIAL_OPERATORS", raising=False)
+    operators._load.cache_clear()
+    try:
+        loaded, said = operators.status()
+    finally:
+        operators._load.cache_clear()
+    assert not loaded
+    assert said.endswith(reason)
+    assert not list(machine.glob("package/*.so"))
+
+
+def test_plain_operators_on_request(monkeypatch):
+    """At each call: both forms can be compared in one process."""
+    for value, expected in [("plain", False), ("", True), ("plain", False)]:
+        monkeypatch.setenv("BERT_TUTORIAL_OPERATORS", value)
+        assert operators.available() == operators.status()[0] == expected
 
 
 @pytest.mark.parametrize("hybridize", [False, True])

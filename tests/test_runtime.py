@@ -45,6 +45,19 @@ def test_all_physical_cores_are_used_and_no_trace_is_left_in_the_environment():
     assert runtime.blas_kernels(runtime.cpu_flags()) in (None, found["blas_kernels"])
 
 
+@pytest.mark.parametrize(
+    ("machine", "text", "flags"),
+    [
+        ("x86_64", "processor\t: 0\nflags\t\t: fpu avx2\nvmx flags\t: x\nflags : other", {"fpu", "avx2"}),
+        ("aarch64", "processor\t: 0\nFeatures\t: fp asimd\nCPU part\t: 0xd0c\n", {"fp", "asimd"}),
+        ("aarch64", "processor\t: 0\nflags\t\t: fpu avx512f\n", set()),
+    ],
+)
+def test_cpu_flags(machine, text, flags):
+    """Finding 21: ARM calls them Features; an emulator may show the CPU below it."""
+    assert runtime._flags_of_cpuinfo(text, machine) == flags
+
+
 @pytest.mark.slow
 def test_the_users_environment_wins():
     """A list, one number a nesting level, is good OpenMP, and MXNet aborts at it."""
