@@ -26,6 +26,7 @@ from .blocks import LAYER_NORM_EPSILON
 from .checkpoint import atomic_path, write_text
 from .encoder import NUM_SEGMENTS, BERTModel
 from .fetching import CONNECT_TIMEOUT, cache_dir, check_hash, download, fetch, shipped_file
+from .gradients import attach_gradient
 from .heads import MLMDecoder, NSClassifier
 from .runtime import list_devices
 from .text import TOKENIZER_SETTINGS, load_vocabulary, save_vocabulary
@@ -488,17 +489,6 @@ def _fill(parameters, tensors, devices):
         for data in parameter._data:
             data[:] = tensor
         attach_gradient(parameter)
-
-
-def attach_gradient(parameter):
-    """Give a loaded parameter its gradient, whose memory is not touched before the first backward pass.
-
-    Gluon fills gradients with zeros when a parameter gets its values: as much memory again as the weights, which a
-    network that only predicts never needs. Until that pass the gradient's values mean nothing.
-    """
-    parameter._grad_req = "write"
-    parameter._grad = [mx.nd.empty(data.shape, data.context, data.dtype) for data in parameter._data]
-    mx.autograd.mark_variables(parameter._data, parameter._grad, parameter.grad_req)
 
 
 def _load_matching_vocabulary(folder, settings):
