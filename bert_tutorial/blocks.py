@@ -11,6 +11,7 @@ from mxnet.gluon import HybridBlock, nn
 from mxnet.initializer import Normal
 
 from . import operators
+from .operators import is_untouched
 
 LAYER_NORM_EPSILON = 1e-12  # what published BERT weights were trained with; Gluon's default is 1e-5
 HIDDEN_SCORE = -1e4  # exp(-1e4) is 0, and -1e4 still fits float16
@@ -41,13 +42,22 @@ class PositionWiseDense(nn.Dense):
     def __init__(self, units, in_units, **kwargs):
         super().__init__(units, in_units=in_units, flatten=False, weight_initializer=WEIGHT_INITIALIZER, **kwargs)
 
-    def hybrid_forward(self, F, X, weight, bias):
+    def hybrid_forward(self, F, X, weight, bias=None):
         if self.product_dtype is None:
             return super().hybrid_forward(F, X, weight, bias)
         # amp_cast cannot add its gradient to others, as grad_req="add" asks; the copy can. The sum of X's gradients is
         # also faster with it.
-        X, weight, bias = (F.amp_cast(F.identity(array), dtype=self.product_dtype) for array in (X, weight, bias))
-        return F.amp_cast(F.FullyConnected(X, weight, bias, num_hidden=self._units, flatten=False), dtype="float32")
+        arrays = [X, weight] if bias is None else [X, weight, bias]
+        arrays = [F.amp_cast(F.identity(array), dtype=self.product_dtype) for array in arrays]
+        product = F.FullyConnected(*arrays, no_bias=bias is None, num_hidden=self._units, flatten=False)
+        product = F.amp_cast(product, dtype="float32")
+        return product if self.act is None else self.act(product)
+
+
+def hidden_scores(F, mask, scores):
+    """What hides keys: 0 where the mask is 1, HIDDEN_SCORE where it is 0, of the scores' number type."""
+    zero = F.zeros_like(F.reshape(F.slice(scores, begin=(0, 0, 0), end=(1, 1, 1)), shape=(1,)))
+    return F.take(F.concat(zero + HIDDEN_SCORE, zero, dim=0), mask)
 
 
 class DotProductAttention(HybridBlock):
@@ -62,7 +72,7 @@ class DotProductAttention(HybridBlock):
         - **query**: (N, Lq, d)
         - **key**: (N, Lk, d)
         - **value**: (N, Lk, dv)
-        - **mask**: None or 0/1 array (N, 1 or Lq, Lk)
+        - **mask**: None or 0/1 array (N, 1 or Lq, Lk), of any number type
 
     Outputs:
         - (N, Lq, dv)
@@ -78,7 +88,7 @@ class DotProductAttention(HybridBlock):
         # scaling the query touches Lk / d times fewer numbers than scaling the scores
         scores = F.batch_dot(F.contrib.div_sqrt_dim(query), key, transpose_b=True)  # (N, Lq, Lk)
         if mask is not None:
-            scores = F.broadcast_add(scores, (1 - mask) * HIDDEN_SCORE)
+            scores = F.broadcast_add(scores, hidden_scores(F, mask, scores))
         weights = self.dropout(F.softmax(scores, axis=-1))
         return F.batch_dot(weights, value)  # (N, Lq, dv)
 
@@ -97,7 +107,7 @@ class MultiHeadAttention(HybridBlock):
     Inputs:
         - **query**: (B, Lq, units)
         - **key**, **value**: (B, Lk, units)
-        - **mask**: None or 0/1 array (B, 1 or Lq, Lk)
+        - **mask**: None or 0/1 array (B, 1 or Lq, Lk), of any number type
 
     Outputs:
         - (B, Lq, units)
@@ -125,7 +135,8 @@ class MultiHeadAttention(HybridBlock):
         if mask is None:
             mask = F.expand_dims(F.ones_like(F.max(key, axis=2)), axis=1)  # (B, 1, Lk)
         query, key, value = self.W_q(query), self.W_k(key), self.W_v(value)
-        if operators.available():
+        untouched = is_untouched(self.attention, DotProductAttention, dropout=nn.Dropout)
+        if untouched and operators.take(query):
             context = operators.attention(F, query, key, value, mask, self.num_heads, self.attention.dropout._rate)
         else:
             context = self._attend(F, query, key, value, mask)
@@ -156,14 +167,15 @@ class GELU(nn.GELU):
     """
 
     def hybrid_forward(self, F, X):
-        return F.bert_gelu(X) if operators.available() else super().hybrid_forward(F, X)
+        return operators.gelu(F, X) if operators.take(X) else super().hybrid_forward(F, X)
 
 
 class NarrowingDense(PositionWiseDense):
     """A dense layer with many more inputs than outputs: a case that MXNet's own product computes slowly."""
 
-    def hybrid_forward(self, F, X, weight, bias):
-        if operators.available() and self.product_dtype is None:
+    def hybrid_forward(self, F, X, weight, bias=None):
+        is_plain = self.product_dtype is None and self.act is None and bias is not None
+        if is_plain and operators.take(weight):
             return operators.dense(F, X, weight, bias)
         return super().hybrid_forward(F, X, weight, bias)
 
@@ -197,11 +209,12 @@ class PositionWiseFFN(HybridBlock):
         return self.dense2(self.gelu(self.dense1(X)))
 
 
-def add_norm(F, X, Y, norm, dropout):
-    """norm(X + dropout(Y)) for a LayerNorm and a Dropout block."""
-    if operators.available() and norm.gamma.shape[0]:
-        return operators.add_norm(F, X, Y, norm, dropout._rate)
-    return norm(X + dropout(Y))
+def add_norm(F, X, Y, norm, dropout=None):
+    """norm(X + dropout(Y)) for a LayerNorm and a Dropout block, or without the latter norm(X + Y)."""
+    untouched = is_untouched(norm, nn.LayerNorm) and (dropout is None or is_untouched(dropout, nn.Dropout))
+    if untouched and norm._axis == -1 and norm.gamma.shape[0] and operators.take(norm.gamma):
+        return operators.add_norm(F, X, Y, norm, 0 if dropout is None else dropout._rate)
+    return norm(X + (Y if dropout is None else dropout(Y)))
 
 
 class AddNorm(HybridBlock):
@@ -325,3 +338,20 @@ class EncoderBlock(HybridBlock):
     def _sublayers(self, X, keys, mask):
         X = self.addnorm1(X, self.attention(X, keys, keys, mask))
         return self.addnorm2(X, self.ffn(X))
+
+
+# Each position of what these put out needs no other position of X (of keys and values, the attentions need all)
+POSITION_WISE = {
+    *(EncoderBlock, MultiHeadAttention, DotProductAttention, AddNorm, PositionWiseFFN),
+    *(PositionWiseDense, NarrowingDense, GELU, nn.LayerNorm, nn.Dropout, nn.Activation),
+}
+
+
+def is_position_wise(block):
+    """Whether `EncoderBlock.first` gives what the whole block would, and nobody watches the difference."""
+    return (
+        type(block) in POSITION_WISE
+        and is_untouched(block, type(block))
+        and getattr(block, "_axis", -1) == -1  # of a LayerNorm
+        and all(map(is_position_wise, block._children.values()))
+    )

@@ -9,7 +9,16 @@ from mxnet import cpu, nd, sym
 from mxnet.gluon import HybridBlock, nn
 from mxnet.ndarray import NDArray
 
-from .blocks import LAYER_NORM_EPSILON, WEIGHT_INITIALIZER, EncoderBlock, PositionalEncoding, add_norm, dense
+from .blocks import (
+    LAYER_NORM_EPSILON,
+    WEIGHT_INITIALIZER,
+    EncoderBlock,
+    PositionalEncoding,
+    add_norm,
+    dense,
+    is_position_wise,
+)
+from .operators import is_untouched
 
 NUM_SEGMENTS = 2  # sentence A, sentence B
 
@@ -36,7 +45,7 @@ class BERTEncoder(HybridBlock):
         - **words**: ids (B, L) from 0 to vocab_size - 1
         - **segments**: (B, L), 0 for sentence A, 1 for sentence B
         - **mask**: None (every position is a word), valid lengths (B,), or a 0/1 array (B, L, L) whose
-          entry (b, i, j) says whether position i of sample b may look at position j
+          entry (b, i, j) says whether position i of sample b may look at position j; of any number type
 
     Outputs:
         - encodings (B, L, units)
@@ -77,17 +86,19 @@ class BERTEncoder(HybridBlock):
         return X
 
     def first(self, words, segments, mask=None):
-        """The encoding of the first position, [CLS], alone: (B, units); the last block computes nothing else."""
+        """The encoding of the first position, [CLS], alone: (B, units); a last block of ours computes nothing else."""
         F, words, segments, mask = self._prepare(words, segments, mask)
         X = self._embed(F, self.word_embed(words), segments)
         *blks, last = self.blks
         for blk in blks:
             X = blk(X, mask)
-        return last.first(X, mask).reshape((0, -1))
+        if is_position_wise(last):
+            return last.first(X, mask).reshape((0, -1))
+        return first_position(last(X, mask))
 
     def _embed(self, F, word_vectors, segments):
         X = self.pos_encoding(self.segment_embed(segments))  # (B, L, C)
-        return self.dropout(add_norm(F, word_vectors, X, self.norm, nn.Dropout(0)))
+        return self.dropout(add_norm(F, word_vectors, X, self.norm))
 
     def _prepare(self, words, segments, mask):
         if isinstance(words, NDArray):
@@ -107,7 +118,8 @@ class BERTEncoder(HybridBlock):
                 f"words and segments must both have the shape (batch, length); got {words.shape} and {segments.shape}"
             )
         num_samples, length = words.shape
-        self.pos_encoding.check_length(length)
+        if isinstance(self.pos_encoding, PositionalEncoding):
+            self.pos_encoding.check_length(length)
         _check_range("word id", words.asnumpy(), self.vocab_size)
         _check_range("segment", segments.asnumpy(), NUM_SEGMENTS)
         if mask is None:
@@ -157,13 +169,35 @@ class BERTModel(HybridBlock):
 
     def forward(self, inputs, segment_types, valid_length=None):
         """See the class."""
+        if isinstance(inputs, NDArray):
+            inputs, segment_types, valid_length = prepare_arrays(inputs, segment_types, valid_length)
+            if isinstance(self.encoder, BERTEncoder):  # inside a hybridized graph its own checks do not run
+                self.encoder.check(inputs, segment_types, valid_length)
+            if valid_length.ndim == 3:  # a mask; the graph is made for lengths
+                return self.hybrid_forward(nd, inputs, segment_types, valid_length)
+        return super().forward(inputs, segment_types, valid_length)
+
+    def hybrid_forward(self, F, inputs, segment_types, valid_length=None):
         encodings = self.encoder(inputs, segment_types, valid_length)
-        first = encodings.slice_axis(axis=1, begin=0, end=1).reshape((0, -1))  # (B, C): [CLS]
-        return encodings, self.pooler(first)
+        return encodings, self.pooler(first_position(encodings))
 
     def pooled(self, inputs, segment_types, valid_length=None):
         """The pooled encoding alone, (B, units), without the last block's work on other positions."""
-        return self.pooler(self.encoder.first(inputs, segment_types, valid_length))
+        if is_untouched(self.encoder, BERTEncoder):
+            return self.pooler(self.encoder.first(inputs, segment_types, valid_length))
+        return self.pooler(first_position(self.encoder(inputs, segment_types, valid_length)))
+
+
+def first_position(encodings):
+    """(B, L, C) -> (B, C): the encoding of [CLS]."""
+    return encodings.slice_axis(axis=1, begin=0, end=1).reshape((0, -1))
+
+
+def prepare_arrays(inputs, segment_types, valid_length):
+    """What a hybridized model takes: arrays of one device, and lengths, all L where none are given."""
+    if valid_length is None:
+        valid_length = nd.full(inputs.shape[0], inputs.shape[1], ctx=inputs.context)
+    return map(leave_shared_memory, (inputs, segment_types, valid_length))
 
 
 def leave_shared_memory(array):

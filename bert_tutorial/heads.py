@@ -4,12 +4,12 @@ In the shape comments: B samples, L positions, C units, M masked positions, V wo
 """
 
 import numpy as np
-from mxnet import nd
 from mxnet.gluon import HybridBlock, nn
 from mxnet.ndarray import NDArray
 
 from .blocks import GELU, LAYER_NORM_EPSILON, PositionWiseDense, dense
-from .encoder import BERTModel, leave_shared_memory
+from .encoder import BERTEncoder, BERTModel, first_position, prepare_arrays
+from .operators import is_untouched
 
 
 class NSClassifier(HybridBlock):
@@ -43,8 +43,7 @@ class NSClassifier(HybridBlock):
         self.classifier.add(dense(1, in_units=units))
 
     def hybrid_forward(self, F, encodings):
-        first = F.reshape(F.slice_axis(encodings, axis=1, begin=0, end=1), shape=(0, -1))  # (B, C)
-        return self.classifier(first)
+        return self.classifier(first_position(encodings))
 
 
 class MLMDecoder(HybridBlock):
@@ -126,15 +125,13 @@ class BERTClassifier(HybridBlock):
     def forward(self, inputs, segment_types, valid_length=None):
         """See the class."""
         if isinstance(inputs, NDArray):
-            if valid_length is None:
-                valid_length = nd.full(inputs.shape[0], inputs.shape[1], ctx=inputs.context)
-            inputs, segment_types, valid_length = map(leave_shared_memory, (inputs, segment_types, valid_length))
-            if isinstance(self.bert, BERTModel):  # inside the hybridized graph its own checks do not run
+            inputs, segment_types, valid_length = prepare_arrays(inputs, segment_types, valid_length)
+            if isinstance(getattr(self.bert, "encoder", None), BERTEncoder):  # in a hybridized graph no check runs
                 self.bert.encoder.check(inputs, segment_types, valid_length)
         return super().forward(inputs, segment_types, valid_length)
 
     def hybrid_forward(self, F, inputs, segment_types, valid_length):
-        if isinstance(self.bert, BERTModel):
+        if is_untouched(self.bert, BERTModel):
             pooled = self.bert.pooled(inputs, segment_types, valid_length)
         else:
             _, pooled = self.bert(inputs, segment_types, valid_length)

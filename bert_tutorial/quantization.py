@@ -24,6 +24,7 @@ from mxnet import nd
 from mxnet.gluon import HybridBlock, nn
 
 from . import operators
+from .blocks import POSITION_WISE
 from .encoder import BERTModel
 from .runtime import cpu_flags
 
@@ -69,6 +70,9 @@ class QuantizedDense(HybridBlock):
             Q, weight, **ranges, no_bias=True, num_hidden=self.units, flatten=False
         )  # (..., units), int32
         return F.stop_gradient(F.bert_dequantize(product, row_scales, scales, bias))
+
+
+POSITION_WISE.add(QuantizedDense)
 
 
 def quantize(net):
