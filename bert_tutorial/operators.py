@@ -179,6 +179,7 @@ def is_untouched(block, kind, **parts):
         and not (block._forward_hooks or block._forward_pre_hooks)
         and not vars(block).keys() & {"forward", "hybrid_forward"}
         and not getattr(block, "_axes", ())  # of a Dropout: elements that share their fate
+        and 0 <= getattr(block, "_rate", 0) < 1  # the same
         and all(is_untouched(getattr(block, name), part) for name, part in parts.items())
     )
 
@@ -192,7 +193,9 @@ def _own(F, *arrays):
 
 
 def _is_variable(array):
-    return array.grad is not None if isinstance(array, mx.nd.NDArray) else array.get_children() is None
+    if isinstance(array, mx.nd.NDArray):
+        return mx.autograd.is_recording() and array.grad is not None
+    return array.get_children() is None
 
 
 def attention(F, query, key, value, mask, num_heads, dropout):

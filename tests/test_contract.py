@@ -286,11 +286,17 @@ def test_a_changed_layer_norm_or_dropout_is_followed(form):
     block.dropout._rate, block.dropout._axes = 0.5, (0,)
     with computed_in(form):
         np.testing.assert_allclose(block(X, Y).asnumpy().mean(axis=0), 0, atol=1e-6)
+        Y.attach_grad()
         with autograd.record():
-            Y.attach_grad()
-            (block(X, Y) * vectors(6, 6)).sum().backward()
+            loss = (block(X, Y) * vectors(6, 6)).sum()
+        loss.backward()
     dropped = Y.grad.asnumpy() == 0
     assert (dropped == dropped[0]).all()  # whole columns
+    block.norm._axis, block.dropout._axes = -1, ()
+    for rate in (-0.5, 1.0):  # when predicting, nothing is dropped whatever the rate
+        block.dropout._rate = rate
+        with computed_in(form):
+            np.testing.assert_allclose(block(X, Y).asnumpy().mean(axis=1), 0, atol=1e-6)
 
 
 # --- gradients ---------------------------------------------------------------------------------------------------
