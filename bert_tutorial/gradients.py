@@ -5,6 +5,8 @@ that only predicts never needs.
 """
 
 import ctypes
+import mmap
+import sys
 
 import mxnet as mx
 import numpy as np
@@ -17,6 +19,7 @@ CPU = 1  # DLPack's number
 _libc = ctypes.CDLL(None)
 _libc.calloc.restype = ctypes.c_void_p
 _libc.calloc.argtypes = [ctypes.c_size_t, ctypes.c_size_t]
+_libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 
 
 def attach_gradient(parameter):
@@ -39,9 +42,11 @@ def untouched_zeros(shape, ctx, dtype):
     header = ctypes.sizeof(DLManagedTensor)
     extent = (ctypes.c_int64 * len(shape))(*shape)
     room = header + ctypes.sizeof(extent) + ALIGNMENT
-    block = _libc.calloc(1, room + int(np.prod(shape)) * dtype.itemsize)
+    size = room + int(np.prod(shape)) * dtype.itemsize
+    block = _libc.calloc(1, size)
     if block is None:
         raise MemoryError(f"no memory for a gradient of shape {shape}")
+    _return_pages(block, block + size)
     managed = DLManagedTensor.from_address(block)
     ctypes.memmove(block + header, extent, ctypes.sizeof(extent))
     tensor = managed.dl_tensor
@@ -54,3 +59,10 @@ def untouched_zeros(shape, ctx, dtype):
     handle = NDArrayHandle()
     check_call(_LIB.MXNDArrayFromDLPackEx(ctypes.c_void_p(block), False, ctypes.byref(handle)))
     return mx.nd.NDArray(handle)
+
+
+def _return_pages(begin, end):
+    """Where `calloc` had to clear memory that was used before: Linux takes the pages back until they are needed."""
+    begin, end = -(-begin // mmap.PAGESIZE) * mmap.PAGESIZE, end // mmap.PAGESIZE * mmap.PAGESIZE
+    if sys.platform == "linux" and begin < end:
+        _libc.madvise(begin, end - begin, mmap.MADV_DONTNEED)
