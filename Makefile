@@ -32,7 +32,7 @@ gpu: venv
 demo: venv
 	.venv/bin/bert-tutorial doctor
 	.venv/bin/bert-tutorial fetch minilm-l6
-	.venv/bin/bert-tutorial finetune --pretrained minilm-l6 --data sample --output runs/demo
+	.venv/bin/bert-tutorial finetune --pretrained minilm-l6 --data sample --output runs/demo --overwrite
 	.venv/bin/bert-tutorial evaluate runs/demo --data sample
 	.venv/bin/bert-tutorial predict runs/demo \
 	  'this movie is so great' \

@@ -28,7 +28,7 @@ setup(
         "numpy>=1.26,<2",  # mxnet 1.9.1 does not run on NumPy 2
         "setuptools<81",  # mxnet and gluonnlp import distutils and pkg_resources
         "click>=8.1",
-        "filelock>=3.15",
+        "filelock>=4.1",  # fallback_to_soft
         "huggingface_hub>=0.30",
         "ipywidgets>=8",
         "jupyter>=1.1",

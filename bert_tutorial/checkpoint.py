@@ -1,27 +1,36 @@
 """Saving whole or not at all: a file is written beside its place, flushed to the disk, then renamed into it.
 
-A checkpoint is one file: named arrays and a JSON state in MXNet's own format (no pickle), then a SHA-256 of all that.
+A checkpoint is one safetensors file (no pickle): named arrays, and as its metadata a JSON state and a SHA-256 of both.
 The one before it is kept as well, so that a damaged file costs minutes, not the run.
 """
 
+import ctypes
 import hashlib
 import json
 import logging
 import os
-from contextlib import contextmanager
+import uuid
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import mxnet as mx
 import numpy as np
+from mxnet.base import _LIB, check_call
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
-STATE = "state"
 DIGEST_SIZE = hashlib.sha256().digest_size  # bytes
 CHUNK = 2**20  # bytes
 
 
+def last_line(error):
+    """What an error says in its last line, or its name if it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
+
+
 @contextmanager
 def write_errors(path):
-    """Whatever goes wrong while `path` is written becomes an OSError that names it; MXNet's errors name nothing.
+    """Whatever goes wrong while `path` is written becomes an OSError that names it; other libraries' name nothing.
 
     Raises
     ------
@@ -29,36 +38,40 @@ def write_errors(path):
     """
     try:
         yield
-    except (OSError, mx.MXNetError) as error:
-        raise OSError(f"cannot write {path}; is the disk full? ({str(error).strip().splitlines()[-1]})") from error
+    except (OSError, mx.MXNetError, SafetensorError) as error:
+        raise OSError(f"cannot write {path}; is the disk full? ({last_line(error)})") from error
 
 
 @contextmanager
 def atomic_path(path):
-    """Give a temporary path to write to; on success it takes the place of `path`."""
+    """Give a temporary path to write to, which nobody else has; on success it takes the place of `path`."""
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.part")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
         with write_errors(path):
+            temporary.touch(exist_ok=False)
+            mode = temporary.stat().st_mode
             yield temporary
+            temporary.chmod(mode)  # safetensors makes a file of its own, as 0600, but a class may share one folder
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
             temporary.replace(path)
-            _flush_folder(path.parent)
+            with suppress(OSError):  # not all file systems can; what it is for is a power cut within seconds
+                _flush_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(path):
+    """Delete what processes that were killed while they wrote `path` left beside it."""
+    for left in Path(path).parent.glob(f".{Path(path).name}*.part"):
+        left.unlink(missing_ok=True)
 
 
 def write_text(path, text):
     """Write a small text file atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-
-
-def save_parameters(net, path):
-    """Write a block's parameters atomically, in MXNet's own format (no pickle)."""
-    with atomic_path(path) as temporary:
-        net.save_parameters(str(temporary))
 
 
 def save_checkpoint(path, arrays, state):
@@ -76,16 +89,29 @@ def save_checkpoint(path, arrays, state):
         It could not be written; the older files are as they were.
     """
     path = Path(path)
-    encoded = np.frombuffer(json.dumps(state).encode(), dtype=np.uint8)
+    arrays = {name: view(array) for name, array in arrays.items()}
+    state = json.dumps(state)
+    fingerprint = _Fingerprint(state)
+    for name in sorted(arrays):
+        fingerprint.add(name, arrays[name])
     with atomic_path(path) as temporary:
-        arrays = {**arrays, STATE: mx.nd.array(encoded, mx.cpu(), np.uint8)}
-        # a file of a GPU's arrays could only be read where there is a GPU of that number
-        mx.nd.save(str(temporary), {name: array.as_in_context(mx.cpu()) for name, array in arrays.items()})
-        with temporary.open("ab") as file:
-            file.write(digest(temporary, file.tell()))
+        save_file(arrays, temporary, metadata={"state": state, "sha256": fingerprint.hexdigest()})
+        with temporary.open("rb") as file:
             os.fsync(file.fileno())
         if path.exists():  # between this and the next renaming there is only the previous one: `load_checkpoint` knows
             path.replace(previous_path(path))
+
+
+def view(array):
+    """An array as NumPy sees it: in the same memory if it is on the CPU, so it must not change meanwhile."""
+    array = array.as_in_context(mx.cpu())
+    array.wait_to_read()
+    address = ctypes.c_void_p()
+    check_call(_LIB.MXNDArrayGetData(array.handle, ctypes.byref(address)))
+    dtype = np.dtype(array.dtype)
+    memory = (ctypes.c_char * (array.size * dtype.itemsize)).from_address(address.value)
+    memory.owner = array  # which lives as long as the view does
+    return np.frombuffer(memory, dtype).reshape(array.shape)
 
 
 def load_checkpoint(path):
@@ -110,7 +136,7 @@ def load_checkpoint(path):
     for candidate in found:
         try:
             arrays, state = _read(candidate)
-        except (mx.MXNetError, OSError, ValueError) as error:
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             logging.getLogger(__name__).warning("%s cannot be used: %s", candidate, error)
             continue
         if candidate == previous:  # else the next `save_checkpoint` would put a damaged file in the place of this one
@@ -137,14 +163,41 @@ def remove_checkpoint(path):
 
 
 def _read(path):
-    size = path.stat().st_size - DIGEST_SIZE
-    with path.open("rb") as file:
-        file.seek(max(0, size))
-        if file.read() != digest(path, size):
-            raise ValueError("its checksum is wrong")
-    arrays = mx.nd.load(str(path))  # reads as many arrays as the file says it holds, and not what follows them
-    state = json.loads(arrays.pop(STATE).asnumpy().tobytes())
-    return arrays, state
+    with safe_open(path, framework="numpy") as file:
+        names, metadata = sorted(file.keys()), file.metadata()
+    if not metadata or set(metadata) != {"state", "sha256"}:
+        raise ValueError("it is no checkpoint")
+    fingerprint = _Fingerprint(metadata["state"])
+    arrays = {}
+    for name, array in read_arrays(path, names):
+        fingerprint.add(name, array)
+        arrays[name] = mx.nd.array(array, mx.cpu(), array.dtype)
+    if fingerprint.hexdigest() != metadata["sha256"]:
+        raise ValueError("its checksum is wrong")
+    return arrays, json.loads(metadata["state"])
+
+
+def read_arrays(path, names):
+    """Give the name and the array of each of a safetensors file's tensors, with no more than one of them in memory."""
+    for name in names:
+        with safe_open(path, framework="numpy") as file:  # what was read stays in memory until it is closed
+            yield name, file.get_tensor(name)
+
+
+class _Fingerprint:
+    """SHA-256 of a state and of arrays with their names, types and shapes."""
+
+    def __init__(self, state):
+        self.found = hashlib.sha256(state.encode())
+
+    def add(self, name, array):
+        """Take in the next array, in the order of the names."""
+        self.found.update(json.dumps([name, array.dtype.name, array.shape]).encode())
+        self.found.update(array)
+
+    def hexdigest(self):
+        """SHA-256 so far."""
+        return self.found.hexdigest()
 
 
 def digest(path, size):

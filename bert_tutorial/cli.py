@@ -5,7 +5,9 @@ import math
 import os
 import platform
 import sys
+import traceback
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import click
 import mxnet as mx
 from mxnet import gluon
 
-from .checkpoint import checkpoint_exists, remove_checkpoint, write_text
+from .checkpoint import checkpoint_exists, last_line, remove_checkpoint, write_text
 from .corpora import load_corpus
 from .datasets import fetch_imdb, load_dataset, split_off_validation
 from .doctor import doctor as show_doctor
@@ -25,7 +27,6 @@ from .launching import LOOPBACK, WorkerError
 from .launching import launch as launch_workers
 from .precision import DTYPES, refuse_precision, set_precision
 from .pretrained import (
-    TOKENIZER_FILE,
     model_settings,
     pretrained_config,
     pretrained_folder,
@@ -43,6 +44,7 @@ from .pretraining import (
     word_frequencies,
 )
 from .quantization import quantize
+from .run_folder import CHECKPOINT, claim, discard_unfinished, make_folder
 from .runtime import choose_device, keep_interrupts, peak_memory, seed_everything
 from .sentiment import SentimentClassifier
 from .text import learn_vocabulary, make_tokenizer
@@ -51,7 +53,7 @@ from .workers import join_workers
 
 VERSIONED = ("gluonnlp", "d2l", "numpy", "tokenizers")
 COURSE = ("minilm-l6", "bert-base", "imdb")
-CHECKPOINT = "checkpoint.params"
+EXPECTED = (FetchError, TrainingDivergedError, WorkerError, NotImplementedError, ValueError, IndexError, OSError)
 MINIMUM_FOR_VALIDATION = 1000  # reviews; a tenth of fewer cannot tell one epoch from another
 
 
@@ -63,18 +65,28 @@ class Command(click.Group):
         keep_interrupts()
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            message = "interrupted"
-        except (FetchError, TrainingDivergedError, WorkerError) as error:
-            message = str(error)
-        except (NotImplementedError, ValueError, IndexError, OSError) as error:
-            message = str(error)
-        except mx.MXNetError as error:
-            message = f"MXNet: {str(error).strip().splitlines()[-1]}"
-        except MemoryError:
-            message = "out of memory: try a smaller --batch-size or --max-length"
-        click.echo(f"Error: {message}", err=True)
-        sys.exit(1)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise  # click knows them; the last one means that nobody reads on, as in `predict ... | head`
+        except (Exception, KeyboardInterrupt) as error:
+            if ctx.params["debug"]:
+                traceback.print_exc()
+            click.echo(f"Error: {_explain(error, ctx.invoked_subcommand)}", err=True)
+            sys.exit(1)
+
+
+def _explain(error, command):
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    if isinstance(error, MemoryError):
+        return "out of memory: try a smaller --batch-size or --max-length"
+    if isinstance(error, mx.MXNetError):
+        return f"MXNet: {last_line(error)}"
+    if isinstance(error, EXPECTED):
+        return str(error) or type(error).__name__
+    return (
+        f"unexpected {type(error).__name__}: {last_line(error)}; run it again as bert-tutorial --debug {command} ... "
+        "for the traceback, and report it"
+    )
 
 
 data_option = click.option(
@@ -97,6 +109,15 @@ precision_option = click.option(
     help="Of the dense layers in training: bfloat16 on CPUs with AVX512-BF16, float16 on GPUs. The result is scored "
     "and saved in float32.",
 )
+output_option = partial(
+    click.option, "--output", type=click.Path(path_type=Path), help="Folder for the result, which no other run is in."
+)
+resume_option = click.option(
+    "--resume", is_flag=True, help="Continue an interrupted run in --output, with the same settings."
+)
+overwrite_option = click.option(
+    "--overwrite", is_flag=True, help="Replace the run in --output; its result stays until the new one takes its place."
+)
 int8_option = click.option(
     "--int8",
     is_flag=True,
@@ -106,7 +127,8 @@ int8_option = click.option(
 
 @click.group(cls=Command, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(package_name="bert_tutorial")
-def main():
+@click.option("--debug", is_flag=True, help="Show the traceback of an error, too.")
+def main(debug):
     """Pre-train a BERT, fine-tune one on film reviews, and use it."""
 
 
@@ -130,7 +152,7 @@ def fetch(names, everything, folder):
     if everything == bool(names):
         raise click.UsageError("give at least one NAME, or --all")
     if folder:
-        _make_folder(Path(folder))
+        make_folder(Path(folder))
         os.environ["BERT_TUTORIAL_CACHE"] = folder
     failures = {}
     for name in COURSE if everything else names:
@@ -154,16 +176,17 @@ def fetch(names, everything, folder):
 @click.option("--lr", default=3e-5, help="Peak of the learning rate.")
 @precision_option
 @click.option("--seed", default=1, type=click.IntRange(0, 2**31 - 1))
-@click.option("--output", default="runs/finetuned", type=click.Path(path_type=Path), help="Folder for the result.")
-@click.option("--resume", is_flag=True, help="Continue an interrupted run in --output, with the same settings.")
+@output_option(default="runs/finetuned")
+@resume_option
+@overwrite_option
 def finetune(
     pretrained, data, no_cache, train_limit, test_limit, epochs, batch_size, max_length, lr, precision, seed, output,
-    resume,
+    resume, overwrite,
 ):  # fmt: skip
     """Fine-tune a pre-trained BERT for sentiment, and score it on the test split."""
     workers = join_workers()
+    checkpoint = _checkpoint(workers)
     train, test = load_dataset(data, "train", train_limit), load_dataset(data, "test", test_limit)
-    checkpoint = _checkpoint(output, resume, workers)
     ctx, reason = choose_device()
     click.echo(f"seed {seed}, device {ctx} ({reason})")
     seed_everything(seed)
@@ -173,7 +196,7 @@ def finetune(
     if epochs > 1 and len(train) >= MINIMUM_FOR_VALIDATION:  # one epoch leaves nothing to choose
         train, valid = split_off_validation(train)
     click.echo(f"{len(train)} reviews to train on, {len(valid or [])} for validation, {len(test)} for the test")
-    with _says_how_to_resume(checkpoint):
+    with _training(checkpoint, overwrite, workers):
         history = train_loop(
             classifier.net,
             classifier.batches(train, batch_size * workers.size, shuffle=True, cached=not no_cache),
@@ -222,18 +245,21 @@ def finetune(
 @click.option("--mlm-only", is_flag=True, help="No next-sentence prediction: examples are stretches of one document.")
 @precision_option
 @click.option("--seed", default=1, type=click.IntRange(0, 2**31 - 1))
-@click.option("--output", default="runs/pretrained", type=click.Path(path_type=Path), help="Folder for the result.")
-@click.option("--resume", is_flag=True, help="Continue an interrupted run in --output, with the same settings.")
+@output_option(default="runs/pretrained")
+@resume_option
+@overwrite_option
 def pretrain(
     corpus, limit, pretrained, layers, units, heads, vocab_size, steps, batch_size, max_length, lr, whole_words,
-    mlm_only, precision, seed, output, resume,
+    mlm_only, precision, seed, output, resume, overwrite,
 ):  # fmt: skip
     """Pre-train a BERT on plain text, and score it on held-out text; --pretrained DIR of finetune takes the result."""
     workers = join_workers()
-    checkpoint = _checkpoint(output, resume, workers)
+    checkpoint = _checkpoint(workers)
     ctx, reason = choose_device()
     click.echo(f"seed {seed}, device {ctx} ({reason})")
     refuse_precision(precision, [ctx])
+    if not pretrained and units % heads:
+        raise ValueError(f"--units must be a multiple of --heads: {units} is none of {heads}")
     seed_everything(seed)
     text = load_corpus(corpus, limit)
     click.echo(text.describe())
@@ -273,7 +299,7 @@ def pretrain(
         f"vocabulary of {len(vocabulary)}; {len(train.corpus.ids):,} word pieces of text to train on, "
         f"{len(valid.corpus.ids):,} held out"
     )
-    with _says_how_to_resume(checkpoint):
+    with _training(checkpoint, overwrite, workers):
         history = pretrain_loop(
             net,
             train,
@@ -288,8 +314,7 @@ def pretrain(
             workers=workers,
         )
     if workers.rank == 0:
-        save_pretrained(output, net, vocabulary, config)
-        write_text(output / TOKENIZER_FILE, json.dumps(tokenizer.settings, indent=2))
+        save_pretrained(output, net, vocabulary, config | {"bert_tutorial": {"tokenizer": tokenizer.settings}})
     set_precision(net, "float32")
     score = evaluate_pretraining(net, valid, ctx, frequencies, workers=workers)
     if workers.rank == 0:
@@ -326,14 +351,17 @@ def launch(workers, servers, hosts, address, command):
     name, *arguments = command
     if name not in ("finetune", "pretrain"):
         raise click.UsageError(f"launch runs finetune or pretrain, not {name!r}")
-    with main.get_command(None, name).make_context(name, arguments) as context:  # says now what is wrong in them
-        checkpoint = context.params["output"] / CHECKPOINT
     lines = (line.partition("#")[0].strip() for line in hosts or [LOOPBACK])
     names = [line for line in lines if line]
     if not names:
         raise click.UsageError(f"{hosts.name} names no host")
+    with main.get_command(None, name).make_context(name, arguments) as context:  # says now what is wrong in them
+        checkpoint = context.params["output"] / CHECKPOINT
+        if names[0] in (LOOPBACK, address):
+            _claim()  # worker 0 does it again: one line says now what it would refuse
+    debug = ["--debug"] * click.get_current_context().find_root().params["debug"]
     try:
-        launch_workers([sys.executable, "-m", "bert_tutorial", *command], workers, servers, names, address)
+        launch_workers([sys.executable, "-m", "bert_tutorial", *debug, *command], workers, servers, names, address)
     except WorkerError as error:
         click.echo(err=True)  # ends the line of worker 0's progress bar
         raise WorkerError(f"{error}\nThe run has ended. {_how_to_resume(checkpoint)}".rstrip()) from None
@@ -383,29 +411,44 @@ def predict(folder, texts, file, as_json, batch_size, int8):
             click.echo(f"{label}  {probability:.3f}  {text}")
 
 
-def _checkpoint(output, resume, workers):
-    """The file that holds the unfinished run in a folder; whether it can be written is found out before any work."""
-    checkpoint = output / CHECKPOINT
-    if workers.rank:
-        return checkpoint
-    _make_folder(output)
-    if resume and not checkpoint_exists(checkpoint):
-        click.echo(f"no unfinished run in {output}: starting anew", err=True)
+def _claim():
+    """Own the --output of the command that runs until it ends; end it now if there is nothing left to do."""
+    context = click.get_current_context()
+    output, resume, overwrite = (context.params[name] for name in ("output", "resume", "overwrite"))
+    if resume and overwrite:
+        raise click.UsageError("--resume continues the run in --output, --overwrite replaces it: give one of them")
+    if resume and _has_finished(output):
+        click.echo(f"the run in {output} has finished: nothing is left to do", err=True)
+        context.exit()
+    context.with_resource(claim(output, resume, overwrite))
+
+
+def _has_finished(output):
+    """Whether a run with the settings of the command that runs has ended there."""
+    if checkpoint_exists(output / CHECKPOINT):
+        return False
+    try:
+        return json.loads((output / "metrics.json").read_text(encoding="utf-8"))["settings"] == _settings()
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _checkpoint(workers):
+    """The file that holds the unfinished run in a folder, which worker 0 makes its own before any work."""
+    params = click.get_current_context().params
+    checkpoint = params["output"] / CHECKPOINT
+    if workers.rank == 0:
+        _claim()
+        if params["resume"] and not checkpoint_exists(checkpoint):
+            click.echo(f"no unfinished run in {params['output']}: starting anew", err=True)
     return checkpoint
 
 
-def _make_folder(folder):
-    """Make a folder if it does not exist, and find out whether it can be written to."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OSError(f"cannot make {folder}: {error.strerror}") from error
-    if not os.access(folder, os.W_OK):
-        raise PermissionError(f"cannot write to {folder}")
-
-
 @contextmanager
-def _says_how_to_resume(checkpoint):
+def _training(checkpoint, overwrite, workers):
+    """Around a training: lets an older run go as the new one begins, and says how to continue what was interrupted."""
+    if overwrite and workers.rank == 0:
+        discard_unfinished(checkpoint.parent)
     try:
         yield
     except KeyboardInterrupt:
@@ -458,7 +501,8 @@ def _write_metrics(output, score, history, ctx, workers):
 def _settings():
     """What the command was told, as far as it matters to the numbers."""
     params = click.get_current_context().params
-    return {key: str(value) for key, value in params.items() if key not in ("output", "resume", "no_cache")}
+    unimportant = ("output", "resume", "overwrite", "no_cache")
+    return {key: str(value) for key, value in params.items() if key not in unimportant}
 
 
 def _load(folder, int8):

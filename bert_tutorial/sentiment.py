@@ -1,6 +1,5 @@
 """A sentiment classifier with all it needs to read text: network, vocabulary, tokenizer; saved and loaded whole."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,22 +7,32 @@ import mxnet as mx
 import numpy as np
 
 from .batches import batch_order, encode_dataset, make_loader
-from .checkpoint import save_parameters, write_text
+from .checkpoint import view
 from .encoder import BERTModel
 from .finetuning import LABELS, shares
 from .heads import BERTClassifier
+from .params_file import read_params
 from .pretrained import (
-    attach_gradient,
+    CLASSIFICATION,
+    FILES,
+    OLDER_MODEL,
+    _check_fit,
+    _fill,
+    check_hashes_in_config,
+    check_number_of_layers,
+    classifier_parameters,
+    load_matching_vocabulary,
     load_pretrained,
     model_settings,
     pretrained_folder,
     read_config,
+    read_tensors,
     tokenizer_settings,
+    write_checkpoint,
 )
 from .runtime import list_devices
-from .text import load_vocabulary, make_tokenizer, save_vocabulary
+from .text import make_tokenizer
 
-FILES = ("model.params", "config.json", "vocab.txt")
 FIRST_TOKENIZER = {"strip_accents": True}  # of cased weights too, before the tokenizer's settings were kept
 
 
@@ -104,30 +113,52 @@ class SentimentClassifier:
         """
         folder, ctx = Path(folder), mx.cpu() if ctx is None else ctx
         devices = list_devices(ctx)
-        for file in FILES:
+        older = (folder / OLDER_MODEL).is_file() and not (folder / "model.safetensors").exists()
+        for file in ("config.json", "vocab.txt") if older else FILES:
             if not (folder / file).is_file():
                 raise FileNotFoundError(f"{folder} has no {file}: it is not the output of a finished fine-tuning")
         config = read_config(folder)
-        if "bert_tutorial" not in config:
-            raise ValueError(f"{folder}/config.json was not written by fine-tuning")
-        net = BERTClassifier(BERTModel(**model_settings(config)), num_classes=len(LABELS))
-        parameters = net.collect_params()
-        parameters.setattr("grad_req", "null")
-        try:
-            net.load_parameters(str(folder / "model.params"), ctx=devices)
-        except (mx.MXNetError, AssertionError, ValueError) as error:
-            raise ValueError(f"{folder}/model.params is damaged or does not fit config.json") from error
-        for parameter in parameters.values():
-            attach_gradient(parameter)
-        return cls(net, load_vocabulary(folder / "vocab.txt"), config, ctx)
+        settings = model_settings(config)
+        own = config.get("bert_tutorial")
+        if not isinstance(own, dict) or "max_length" not in own:
+            raise ValueError(f"{folder}/config.json was not written by fine-tuning: give the folder of a finetune")
+        if type(own["max_length"]) is not int or not 3 <= own["max_length"] <= settings["max_length"]:
+            raise ValueError(
+                f"{folder}/config.json says max_length = {own['max_length']!r} under bert_tutorial; it must be a "
+                f"whole number from 3 to {settings['max_length']}, max_position_embeddings"
+            )
+        if not older:
+            check_hashes_in_config(folder, config)
+        vocabulary = load_matching_vocabulary(folder, settings)
+        tensors = read_params(folder / OLDER_MODEL) if older else read_tensors(folder)
+        check_number_of_layers(settings, tensors, folder)
+        net = BERTClassifier(BERTModel(**settings), num_classes=len(LABELS))
+        parameters = net._collect_params_with_prefix() if older else classifier_parameters(net)
+        _check_fit(parameters, tensors, folder)
+        _fill(parameters, tensors, devices)
+        if not older:
+            own["tokenizer"] = tokenizer_settings(folder)
+        return cls(net, vocabulary, config, ctx)
 
     def save(self, folder):
-        """Write `model.params`, `config.json` and `vocab.txt`, each whole or not at all."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        save_parameters(self.net, folder / "model.params")
-        save_vocabulary(self.vocabulary, folder / "vocab.txt")
-        write_text(folder / "config.json", json.dumps(self.config, indent=2))
+        """Write a folder that `load`, `load_pretrained` and Hugging Face's BertForSequenceClassification read.
+
+        The files are `model.safetensors`, `config.json`, `vocab.txt` and `tokenizer_config.json`, each written whole or
+        not at all.
+
+        Raises
+        ------
+        ValueError
+            A weight is not finite. Nothing is written.
+        """
+        tensors = {name: view(p.list_data()[0]) for name, p in classifier_parameters(self.net).items()}
+        config = self.config | {
+            "architectures": CLASSIFICATION,
+            "id2label": {str(i): label for i, label in enumerate(LABELS)},
+            "label2id": {label: i for i, label in enumerate(LABELS)},
+            "bert_tutorial": {**self.config["bert_tutorial"], "tokenizer": self.tokenizer.settings},
+        }
+        write_checkpoint(folder, tensors, self.vocabulary, config)
 
     def batches(self, dataset, batch_size, shuffle=False, cached=True):
         """Serve (text, label) pairs as `train_loop` and `evaluate` take them; `cached` as for `encode_dataset`."""

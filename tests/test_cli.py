@@ -10,16 +10,26 @@ import subprocess
 import sys
 import time
 
-from bert_tutorial import batches, cli, fill_mask, load_for_pretraining, load_pretrained, operators, training
+from bert_tutorial import (
+    SentimentClassifier,
+    batches,
+    cli,
+    fill_mask,
+    load_for_pretraining,
+    load_pretrained,
+    operators,
+    training,
+)
 from bert_tutorial.cli import main
 from bert_tutorial.fetching import download, fetch
 from bert_tutorial.quantization import VNNI
+from bert_tutorial.run_folder import CHECKPOINT, CHECKPOINTS, claim
 from bert_tutorial.runtime import cpu_flags
 
 import pytest
 from click.testing import CliRunner
 
-OUTPUTS = {"model.params", "config.json", "vocab.txt", "metrics.json"}
+OUTPUTS = {"model.safetensors", "config.json", "vocab.txt", "tokenizer_config.json", "metrics.json"}
 
 
 def run(*arguments, code=0, **options):
@@ -96,9 +106,9 @@ def test_predict_wants_text(finetuned, arguments):
 
 def test_the_same_seed_gives_the_same_numbers(tiny_checkpoint, table, tmp_path):
     scores = []
-    for seed in (4, 4):
+    for overwrite in ((), ("--overwrite",)):
         output = tmp_path / "run"
-        options = ("--epochs", 1, "--max-length", 32, "--train-limit", 60, "--seed", seed, "--output", output)
+        options = ("--epochs", 1, "--max-length", 32, "--train-limit", 60, "--seed", 4, "--output", output, *overwrite)
         run("finetune", "--pretrained", tiny_checkpoint, "--data", table, *options)
         scores.append(json.loads((output / "metrics.json").read_text())["loss"])
     assert scores[0] == scores[1]
@@ -181,11 +191,11 @@ def test_mistakes_get_one_clear_error(arguments, code, message, tmp_path, tiny_c
 
 
 def test_a_folder_that_is_no_result(tmp_path, finetuned):
-    assert "model.params" in run("evaluate", tmp_path, code=1).stderr
+    assert "config.json" in run("evaluate", tmp_path, code=1).stderr
     for name in OUTPUTS:
         (tmp_path / name).write_bytes((finetuned / name).read_bytes())
-    (tmp_path / "model.params").write_bytes((finetuned / "model.params").read_bytes()[:1000])
-    assert "model.params is damaged" in run("predict", tmp_path, "great", code=1).stderr
+    (tmp_path / "model.safetensors").write_bytes((finetuned / "model.safetensors").read_bytes()[:1000])
+    assert "model.safetensors is damaged" in run("predict", tmp_path, "great", code=1).stderr
 
 
 def test_output_that_cannot_be_written_is_said_before_training(tmp_path, tiny_checkpoint, monkeypatch):
@@ -208,7 +218,7 @@ def test_module_and_interrupt(tiny_checkpoint, table, tmp_path):
         arguments = [str(a) for a in (*settings, "--output", output, *extra)]
         return [sys.executable, "-m", "bert_tutorial", "finetune", *arguments]
 
-    checkpoint = tmp_path / "a/checkpoint.params"
+    checkpoint = tmp_path / "a" / CHECKPOINT
     process = subprocess.Popen(
         command(tmp_path / "a"),
         stderr=subprocess.PIPE,
@@ -224,7 +234,7 @@ def test_module_and_interrupt(tiny_checkpoint, table, tmp_path):
     assert "Traceback" not in error
     assert "interrupted" in error
     assert "--resume" in error
-    assert set(os.listdir(tmp_path / "a")) <= {"checkpoint.params", "checkpoint.previous.params", ".checkpoint.kept"}
+    assert set(os.listdir(tmp_path / "a")) <= {*CHECKPOINTS, ".checkpoint.kept"}
     for output, extra in (("a", ["--resume"]), ("b", [])):
         subprocess.run(command(tmp_path / output, *extra), check=True, capture_output=True)
     losses = [json.loads((tmp_path / output / "metrics.json").read_text())["loss"] for output in ("a", "b")]
@@ -256,7 +266,7 @@ def test_a_run_stopped_within_an_epoch_of_reviews_on_disk_ends_with_the_same_bit
     shutil.rmtree(cache)
     run("finetune", *settings, "--output", tmp_path / "stopped", "--resume")
     assert sorted((cache / "tokenised").iterdir()) == sorted(files)
-    whole, stopped = ((tmp_path / name / "model.params").read_bytes() for name in ("whole", "stopped"))
+    whole, stopped = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "stopped"))
     assert whole == stopped
 
 
@@ -278,14 +288,151 @@ def test_a_killed_run_on_reviews_on_disk_ends_with_the_same_bits(tiny_checkpoint
     subprocess.run(command("whole"), check=True, capture_output=True)
     process = subprocess.Popen(command("killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.time() + 120
-    while not (tmp_path / "killed/checkpoint.params").exists() and time.time() < deadline:
+    while not (tmp_path / "killed" / CHECKPOINT).exists() and time.time() < deadline:
         time.sleep(0.01)
     process.kill()
     process.wait()
-    assert not (tmp_path / "killed/model.params").exists()
+    assert not (tmp_path / "killed/model.safetensors").exists()
     subprocess.run(command("killed", "--resume"), check=True, capture_output=True)
-    whole, killed = ((tmp_path / name / "model.params").read_bytes() for name in ("whole", "killed"))
+    whole, killed = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "killed"))
     assert whole == killed
+
+
+@pytest.fixture
+def no_work(monkeypatch):
+    """Neither data nor weights are read."""
+    for name in ("load_dataset", "load_corpus", "choose_device"):
+        monkeypatch.setattr(cli, name, lambda *_, **__: pytest.fail("work began"))
+
+
+def error_of(*arguments, code=1):
+    (line,) = run(*arguments, code=code).stderr.splitlines()
+    return line
+
+
+@pytest.mark.parametrize("command", [("finetune",), ("pretrain",), ("launch", "--", "finetune")])
+def test_a_folder_in_which_something_is_is_refused_before_any_work(command, tmp_path, no_work):
+    """Finding 6."""
+    (tmp_path / CHECKPOINT).write_text("half a run")
+    error = error_of(*command, "--output", tmp_path)
+    assert f"{tmp_path} holds an unfinished run: use --resume to continue it, --overwrite" in error
+    (tmp_path / CHECKPOINT).rename(tmp_path / "model.safetensors")
+    for options in ((), ("--resume",)):
+        error = error_of(*command, "--output", tmp_path, *options)
+        assert f"{tmp_path} holds a finished run (model.safetensors)" in error
+        assert "--overwrite" in error
+    with claim(tmp_path, overwrite=True):
+        error = error_of(*command, "--output", tmp_path, "--overwrite")
+        assert f"{tmp_path} belongs to process {os.getpid()}" in error
+    assert os.listdir(tmp_path) == ["model.safetensors"]
+    assert "give one of them" in run(*command, "--resume", "--overwrite", code=2).stderr
+
+
+def test_resuming_a_run_that_has_finished(finetuned, tiny_checkpoint, table, no_work):
+    """Nothing is left to do; with other settings, something else was meant."""
+    before = {path: path.read_bytes() for path in finetuned.iterdir()}
+    command = ("finetune", "--pretrained", tiny_checkpoint, "--data", table, *SMALL, "--output", finetuned, "--resume")
+    for launch in ((), ("launch", "--")):
+        assert "has finished" in run(*launch, *command).stderr
+        assert "holds a finished run" in run(*launch, *command, "--seed", 2, code=1).stderr
+    assert {path: path.read_bytes() for path in finetuned.iterdir()} == before
+
+
+def test_overwriting_keeps_the_old_result_until_the_new_one_is_there(finetuned, table, tmp_path):
+    """Finding 6: also where the run begins with what it replaces, and where it fails."""
+    output = shutil.copytree(finetuned, tmp_path / "run")
+    (output / "model.params").write_text("an older version's")
+    (output / "checkpoint.params").write_text("an older version's")
+    options = ("--epochs", 1, "--max-length", 32, "--train-limit", 32, "--output", output, "--overwrite")
+    command = ("finetune", "--pretrained", output, *options)
+    run(*command, "--data", "nowhere", code=1)
+    assert (output / "checkpoint.params").exists(), "no new run has begun"
+    assert "learning rate" in run(*command, "--data", table, "--lr", 1e30, code=1).stderr
+    assert (output / "model.safetensors").read_bytes() == (finetuned / "model.safetensors").read_bytes()
+    SentimentClassifier.load(output)
+    run(*command, "--data", table)
+    assert {path.name for path in output.iterdir()} == OUTPUTS
+    assert (output / "model.safetensors").read_bytes() != (finetuned / "model.safetensors").read_bytes()
+
+
+def test_two_runs_started_at_once_and_one_killed(tiny_checkpoint, table, tmp_path):
+    """Finding 6: one of them runs, the other gets one line; what the killed one leaves is refused, too."""
+    settings = ["--pretrained", tiny_checkpoint, "--data", table, "--epochs", 15, "--batch-size", 8, "--max-length", 32]
+    command = [sys.executable, "-m", "bert_tutorial", "finetune"]
+    command += map(str, [*settings, "--output", tmp_path / "run"])
+    runs = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    while all(process.poll() is None for process in runs):
+        time.sleep(0.05)
+    (refused,) = (process for process in runs if process.poll() is not None)
+    (running,) = (process for process in runs if process is not refused)
+    assert refused.returncode == 1
+    (line,) = refused.communicate()[1].splitlines()
+    assert f"belongs to process {running.pid} on" in line
+    while not (tmp_path / "run" / CHECKPOINT).exists() and running.poll() is None:
+        time.sleep(0.01)
+    running.kill()
+    running.communicate()
+    assert "holds an unfinished run" in error_of(*command[3:])
+
+
+def test_an_unexpected_error_is_one_line_and_a_traceback_on_demand(finetuned, monkeypatch):
+    """Finding 14."""
+
+    def fail(*_):
+        raise ZeroDivisionError("division by zero\nin two lines")
+
+    monkeypatch.setattr(cli.SentimentClassifier, "load", fail)
+    line = error_of("predict", finetuned, "great")
+    assert line.startswith(
+        "Error: unexpected ZeroDivisionError: in two lines; run it again as bert-tutorial --debug predict"
+    )
+    result = CliRunner().invoke(main, ["--debug", "predict", str(finetuned), "great"])
+    assert result.exit_code == 1
+    assert "Traceback" in result.stderr
+    assert result.stderr.splitlines()[-1] == line
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(), "Error: OSError"),
+        (cli.mx.MXNetError(), "Error: MXNet: MXNetError"),
+        (cli.mx.MXNetError("Traceback\nMXNetError: out of luck"), "Error: MXNet: MXNetError: out of luck"),
+        (MemoryError(), "Error: out of memory: try a smaller --batch-size or --max-length"),
+        (KeyboardInterrupt(), "Error: interrupted"),
+        (RecursionError(), "Error: unexpected RecursionError: RecursionError; run it again"),
+    ],
+)
+def test_errors_without_much_text(monkeypatch, error, line):
+    """Findings 14 and 30."""
+
+    def fail():
+        raise error
+
+    monkeypatch.setattr(cli, "show_doctor", fail)
+    assert error_of("doctor").startswith(line)
+
+
+def test_launch_hands_debug_on(tiny_checkpoint, table, tmp_path, monkeypatch):
+    """Finding 14."""
+    commands = []
+    monkeypatch.setattr(cli, "launch_workers", lambda command, *_: commands.append(command))
+    command = ["launch", "--", "finetune", "--output", str(tmp_path / "run")]
+    run(*command)
+    CliRunner().invoke(main, ["--debug", *command])
+    assert commands == [[sys.executable, "-m", "bert_tutorial", *debug, *command[2:]] for debug in ([], ["--debug"])]
+
+
+def test_nobody_reads_on(finetuned, tmp_path):
+    """Finding 14: `bert-tutorial predict ... | head -1`."""
+    file = tmp_path / "texts"
+    file.write_text(("great film " * 30 + "\n") * 500)
+    command = [sys.executable, "-m", "bert_tutorial", "predict", str(finetuned), "--file", str(file)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 1
 
 
 @pytest.fixture
@@ -372,9 +519,7 @@ def pretrained(texts, tmp_path_factory):
 
 
 def test_pretrain_writes_a_checkpoint_with_both_heads(pretrained):
-    assert {path.name for path in pretrained.iterdir()} == {
-        "model.safetensors", "config.json", "vocab.txt", "tokenizer_config.json", "metrics.json"
-    }  # fmt: skip
+    assert {path.name for path in pretrained.iterdir()} == OUTPUTS
     metrics = json.loads((pretrained / "metrics.json").read_text())
     assert 0 < metrics["mlm_accuracy"] <= 1
     assert 0 < metrics["ns_accuracy"] <= 1
@@ -427,7 +572,7 @@ def test_an_interrupted_pretraining_ends_with_the_same_weights(pretrained, texts
     [
         (("--corpus", "nowhere"), "no file or folder"),
         (("--vocab-size", 7), "give at least"),
-        (("--units", 15), "multiple of num_heads"),
+        (("--units", 15), "multiple of --heads"),
         (("--pretrained", "nowhere"), "no folder"),
         (("--limit", 2, "--max-length", 300, "--pretrained"), "positions"),
         (("--lr", -1), "lr must be"),

@@ -234,7 +234,7 @@ class Run:
 
 
 def parameters(output):
-    return (output / "model.params").read_bytes()
+    return (output / "model.safetensors").read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -253,7 +253,9 @@ def test_the_command(whole):
     assert metrics["workers"] == 2
     assert metrics["count"] == 42
     assert metrics["accuracy"] > 0.9
-    assert {path.name for path in whole.iterdir()} == {"model.params", "config.json", "vocab.txt", "metrics.json"}
+    assert {path.name for path in whole.iterdir()} == {
+        "model.safetensors", "config.json", "vocab.txt", "tokenizer_config.json", "metrics.json"
+    }  # fmt: skip
 
 
 def kill(role):
@@ -274,7 +276,7 @@ STOPS = [
 def test_a_stopped_run_leaves_no_process_and_continues(tiny_checkpoint, table, whole, tmp_path, capfd):
     """Stopped in every way, one after the other, it ends with the bits, dropout and all, of a run never stopped."""
     output = tmp_path / "run"
-    checkpoint = output / "checkpoint.params"
+    checkpoint = output / "checkpoint.safetensors"
     for stop, expected_code, message in STOPS:
         run = Run(tiny_checkpoint, table, output, "--resume")
         run.wait_for_change(checkpoint)

@@ -40,6 +40,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mxnet import autograd, gluon, init, nd, sym
 from mxnet.contrib.amp.loss_scaler import LossScaler
+from safetensors.numpy import load_file
 from test_devices import parameters
 
 needs_bfloat16 = pytest.mark.skipif(not cpu_flags() & BFLOAT16, reason="this CPU has no bfloat16")
@@ -460,7 +461,7 @@ def test_finetune_in_bfloat16(tiny_checkpoint, table, tmp_path):
     score = json.loads(run("evaluate", output, "--data", table, "--json").stdout)
     assert score["accuracy"] == metrics["accuracy"]
     assert score["loss"] == pytest.approx(metrics["loss"], rel=1e-5)
-    assert {array.dtype for array in nd.load(str(output / "model.params")).values()} == {np.float32}
+    assert {tensor.dtype for tensor in load_file(output / "model.safetensors").values()} == {np.dtype("float32")}
 
 
 @needs_bfloat16

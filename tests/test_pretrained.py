@@ -1,6 +1,7 @@
 import hashlib
 import io
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -295,6 +296,9 @@ def test_types_that_numpy_does_not_have(folder, dtype, size):
         load_pretrained(folder)
 
 
+DROPOUT = ("hidden_dropout_prob", "attention_probs_dropout_prob")
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'"bert"', b"\xff\xfe{}", b'{"hidden_size": 8'])
 def test_broken_config(folder, content):
     (folder / "config.json").write_bytes(content)
@@ -320,18 +324,32 @@ def test_broken_config(folder, content):
         ("vocab_size", -1),
         ("vocab_size", ...),  # no such key at all
         ("hidden_dropout_prob", ...),
+        *(
+            (key, value)
+            for key in DROPOUT
+            for value in (-0.5, 1, 1.0, 1.5, math.nan, math.inf, None, True, "0.1", [0.1])
+        ),
     ],
 )
 def test_setting_that_does_not_suit_is_named(folder, key, value):
+    """Finding 19 among them: rates of dropout that gave NaN or a TypeError, or were accepted."""
     edit_config(folder, **{key: value})
     with pytest.raises(ValueError, match=key):
         load_pretrained(folder)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_more_layers_than_tensors_are_refused_before_they_are_built(folder, backend):
+    """Finding 28."""
+    edit_config(folder, num_hidden_layers=10**9)
+    with pytest.raises(ValueError, match="num_hidden_layers = 1000000000"):
+        load_pretrained(folder, backend=backend)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_units_that_the_heads_do_not_divide(folder, backend):
     edit_config(folder, num_attention_heads=3)
-    with pytest.raises(ValueError, match="multiple"):
+    with pytest.raises(ValueError, match="hidden_size = 8; it must be a multiple of num_attention_heads = 3"):
         load_pretrained(folder, backend=backend)
 
 

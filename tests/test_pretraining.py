@@ -392,6 +392,7 @@ def test_vocabulary_of_another_size(tmp_path, vocabulary):
 def test_pretrained_config_gives_the_settings_back(sizes, dropout, max_length):
     names = ("vocab_size", "units", "hidden_size", "num_heads", "num_layers")
     arguments = dict(zip(names, sizes, strict=True)) | {"dropout": dropout, "max_length": max_length}
+    arguments["units"] *= arguments["num_heads"]
     assert model_settings(pretrained_config(**arguments)) == arguments
 
 

@@ -1,0 +1,108 @@
+"""The folder of a run: it has one owner, and what is in it goes only if its owner says so."""
+
+import logging
+import os
+import socket
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from .checkpoint import previous_path, remove_leftovers
+
+CHECKPOINT = "checkpoint.safetensors"
+CHECKPOINTS = (CHECKPOINT, previous_path(CHECKPOINT).name)
+OLDER_CHECKPOINTS = ("checkpoint.params", "checkpoint.previous.params")
+RESULTS = ("model.safetensors", "model.params", "config.json", "vocab.txt", "tokenizer_config.json", "metrics.json")
+LOCK = ".lock"
+LOCK_TIMEOUT = 0.2  # seconds, for a run that is just ending
+
+
+@contextmanager
+def claim(folder, resume=False, overwrite=False):
+    """Make a run's folder, if it does not exist, and own it; other processes cannot until this one lets go, or dies.
+
+    Parameters
+    ----------
+    folder : str or path
+    resume : bool, default False
+        An unfinished run in it will be continued.
+    overwrite : bool, default False
+        What is in it will be replaced. It stays until then: see `discard_unfinished`.
+
+    Raises
+    ------
+    OSError
+        The folder cannot be made or written to.
+    BlockingIOError
+        Another process owns it.
+    FileExistsError
+        It holds what this run would replace, and neither `resume` nor `overwrite` says what is meant.
+    """
+    folder = Path(folder)
+    make_folder(folder)
+    with _locked(folder):
+        for name in CHECKPOINTS + RESULTS:
+            remove_leftovers(folder / name)
+        if not overwrite:
+            _refuse_to_replace(folder, resume)
+        yield
+
+
+def make_folder(folder):
+    """Make a folder if it does not exist, and find out whether it can be written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"cannot make {folder}: {error.strerror}") from error
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"cannot write to {folder}")
+
+
+def discard_unfinished(folder):
+    """Delete an unfinished run, for a new one begins."""
+    for name in CHECKPOINTS + OLDER_CHECKPOINTS:
+        (folder / name).unlink(missing_ok=True)
+
+
+@contextmanager
+def _locked(folder):
+    lock = FileLock(folder / LOCK, LOCK_TIMEOUT, fallback_to_soft=False)  # a soft lock outlives a killed process
+    try:
+        lock.acquire()
+    except Timeout:
+        owner = "another process"
+        with suppress(OSError):  # it may have ended now
+            owner = Path(lock.lock_file).read_text() or owner
+        raise BlockingIOError(f"{folder} belongs to {owner}: wait until it ends, or choose another --output") from None
+    except PermissionError as error:  # another user's
+        raise PermissionError(f"cannot lock {lock.lock_file}: {error.strerror}") from error
+    except (OSError, NotImplementedError) as error:
+        logging.getLogger(__name__).warning("%s cannot be locked (%s): start no second run there", folder, error)
+    try:
+        if lock.is_locked:
+            since = datetime.now().strftime("%Y-%m-%d %H:%M:%S")
+            Path(lock.lock_file).write_text(f"process {os.getpid()} on {socket.gethostname()}, since {since}")
+        yield
+    finally:
+        if lock.is_locked:
+            Path(lock.lock_file).unlink(missing_ok=True)  # before others can have it
+            lock.release()
+
+
+def _refuse_to_replace(folder, resume):
+    unfinished, older, results = (
+        [name for name in names if (folder / name).exists()] for names in (CHECKPOINTS, OLDER_CHECKPOINTS, RESULTS)
+    )
+    replace = "--overwrite to start anew in its place, or choose another --output"
+    if unfinished:
+        if resume:
+            return
+        raise FileExistsError(f"{folder} holds an unfinished run: use --resume to continue it, {replace}")
+    if older:
+        raise FileExistsError(f"{folder} holds a run of an older version, which cannot be continued: use {replace}")
+    if results:
+        kind = "a finished run" if {"metrics.json", "model.safetensors", "model.params"} & {*results} else "other files"
+        resuming = " and no unfinished one" if resume else ""
+        raise FileExistsError(f"{folder} holds {kind} ({', '.join(results)}){resuming}: use {replace}")
