@@ -234,10 +234,19 @@ def pretraining_parameters(net):
 
 
 def classifier_parameters(net):
-    """Hugging Face's name, without `bert.`, -> parameter of a BERTClassifier around our BERTModel."""
-    names = _encoder_names(len(net.bert.encoder.blks), OURS)
-    head = {f"classifier.{name}": parameter for name, parameter in net.classifier._collect_params_with_prefix().items()}
-    return _parameters(net.bert, names) | head
+    """Hugging Face's name, without `bert.`, -> parameter of a BERTClassifier around our BERTModel.
+
+    Raises
+    ------
+    ValueError
+        It has other parameters than that: it was quantized, or a block was put in the place of one of its own.
+    """
+    names = {theirs: f"bert.{own}" for theirs, own in _encoder_names(len(net.bert.encoder.blks), OURS).items()}
+    names |= {name: name for name in ("classifier.weight", "classifier.bias")}
+    differing = sorted(set(net._collect_params_with_prefix()) ^ set(names.values()))
+    if differing:
+        raise ValueError(f"only the parameters of a BERT can be saved; differing: {', '.join(differing)}")
+    return _parameters(net, names)
 
 
 def save_pretrained(folder, net, vocabulary, config):

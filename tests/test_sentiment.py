@@ -128,6 +128,15 @@ def test_nothing_is_saved_of_a_network_with_nan(classifier, tiny_checkpoint, tmp
     assert os.listdir(tmp_path) == []
 
 
+def test_nothing_is_saved_of_a_network_that_is_no_bert(tiny_checkpoint, tmp_path):
+    """Nobody could load it: quantized to int8, or with a block of one's own."""
+    changed = SentimentClassifier.from_pretrained(tiny_checkpoint, max_length=16)
+    changed.net.bert.encoder.blks[1].ffn.adapter = mx.gluon.nn.Dense(16, in_units=16)
+    with pytest.raises(ValueError, match=r"differing: bert\.encoder\.blks\.1\.ffn\.adapter\.bias, "):
+        changed.save(tmp_path)
+    assert os.listdir(tmp_path) == []
+
+
 # --- a folder whose files are damaged or do not belong together ---
 
 
