@@ -144,8 +144,7 @@ def load_pretrained(name_or_path, ctx=None, backend="bert_tutorial"):
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}; got {backend!r}")
     folder = pretrained_folder(name_or_path)
     config = read_config(folder)
-    if _own_settings(config):
-        check_hashes_in_config(folder, config)
+    check_hashes_in_config(folder, config)
     settings = model_settings(config)
     vocabulary = load_matching_vocabulary(folder, settings)
     tensors = read_tensors(folder)
@@ -348,8 +347,10 @@ def _own_settings(config):
 
 
 def check_hashes_in_config(folder, config):
-    """Raise an error unless the files are as `write_checkpoint` wrote them, together."""
+    """Raise an error unless the files are as `write_checkpoint` wrote them, together; without hashes, believe it."""
     known = _own_settings(config).get("sha256")
+    if known is None and not (folder / OLDER_MODEL).exists():
+        return
     if not isinstance(known, dict) or not set(FILES) <= set(known) <= {*FILES, TOKENIZER_FILE}:
         raise ValueError(f"{folder}/config.json lacks the hashes of its folder's files: copy the folder again, whole")
     for file in known:
@@ -357,7 +358,10 @@ def check_hashes_in_config(folder, config):
             raise FileNotFoundError(f"{folder} has no {file}: copy the folder again, whole")
         found = _hash_of_config(config) if file == "config.json" else pooch.file_hash(folder / file)
         if found != known[file]:
-            raise ValueError(f"{folder}/{file} is damaged, or not of this run: copy the folder again, or train anew")
+            raise ValueError(
+                f"{folder}/{file} is damaged, or not of this run: copy the folder again, or train anew; if it was "
+                "changed on purpose, delete sha256 from config.json"
+            )
 
 
 def pretrained_folder(name_or_path):
