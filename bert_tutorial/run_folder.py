@@ -83,7 +83,8 @@ def _locked(folder):
     try:
         if lock.is_locked:
             since = datetime.now().strftime("%Y-%m-%d %H:%M:%S")
-            Path(lock.lock_file).write_text(f"process {os.getpid()} on {socket.gethostname()}, since {since}")
+            with suppress(OSError):  # a full disk is named by whoever writes what matters
+                Path(lock.lock_file).write_text(f"process {os.getpid()} on {socket.gethostname()}, since {since}")
         yield
     finally:
         if lock.is_locked:

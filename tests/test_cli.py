@@ -355,6 +355,7 @@ def test_overwriting_keeps_the_old_result_until_the_new_one_is_there(finetuned, 
     assert (output / "model.safetensors").read_bytes() != (finetuned / "model.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 def test_two_runs_started_at_once_and_one_killed(tiny_checkpoint, table, tmp_path):
     """Finding 6: one of them runs, the other gets one line; what the killed one leaves is refused, too."""
     settings = ["--pretrained", tiny_checkpoint, "--data", table, "--epochs", 15, "--batch-size", 8, "--max-length", 32]
@@ -423,6 +424,7 @@ def test_launch_hands_debug_on(tiny_checkpoint, table, tmp_path, monkeypatch):
     assert commands == [[sys.executable, "-m", "bert_tutorial", *debug, *command[2:]] for debug in ([], ["--debug"])]
 
 
+@pytest.mark.slow
 def test_nobody_reads_on(finetuned, tmp_path):
     """Finding 14: `bert-tutorial predict ... | head -1`."""
     file = tmp_path / "texts"
@@ -534,6 +536,8 @@ def test_what_was_pretrained_is_finetuned_and_pretrained_further(pretrained, tex
     run("finetune", "--pretrained", pretrained, "--data", table, "--epochs", 1, "--max-length", 24,
         "--output", tmp_path / "a")  # fmt: skip
     options = ("--corpus", texts, "--steps", 3, "--batch-size", 8, "--max-length", 24)
+    run("pretrain", "--pretrained", tmp_path / "a", *options, "--output", tmp_path / "c")
+    assert "was not written by fine-tuning" in run("predict", tmp_path / "c", "great", code=1).stderr
     result = run("pretrain", "--pretrained", pretrained, *options, "--mlm-only", "--output", tmp_path / "b")
     assert "next sentence" not in result.output
     assert json.loads((tmp_path / "b" / "metrics.json").read_text())["ns_accuracy"] is None
