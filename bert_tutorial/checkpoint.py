@@ -91,11 +91,11 @@ def save_checkpoint(path, arrays, state):
     path = Path(path)
     arrays = {name: view(array) for name, array in arrays.items()}
     state = json.dumps(state)
-    fingerprint = _Fingerprint(state)
+    checksum = hashlib.sha256(state.encode())
     for name in sorted(arrays):
-        fingerprint.add(name, arrays[name])
+        _take_in(name, arrays[name], checksum)
     with atomic_path(path) as temporary:
-        save_file(arrays, temporary, metadata={"state": state, "sha256": fingerprint.hexdigest()})
+        save_file(arrays, temporary, metadata={"state": state, "sha256": checksum.hexdigest()})
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         if path.exists():  # between this and the next renaming there is only the previous one: `load_checkpoint` knows
@@ -167,12 +167,12 @@ def _read(path):
         names, metadata = sorted(file.keys()), file.metadata()
     if not metadata or set(metadata) != {"state", "sha256"}:
         raise ValueError("it is no checkpoint")
-    fingerprint = _Fingerprint(metadata["state"])
+    checksum = hashlib.sha256(metadata["state"].encode())
     arrays = {}
     for name, array in read_arrays(path, names):
-        fingerprint.add(name, array)
+        _take_in(name, array, checksum)
         arrays[name] = mx.nd.array(array, mx.cpu(), array.dtype)
-    if fingerprint.hexdigest() != metadata["sha256"]:
+    if checksum.hexdigest() != metadata["sha256"]:
         raise ValueError("its checksum is wrong")
     return arrays, json.loads(metadata["state"])
 
@@ -184,20 +184,9 @@ def read_arrays(path, names):
             yield name, file.get_tensor(name)
 
 
-class _Fingerprint:
-    """SHA-256 of a state and of arrays with their names, types and shapes."""
-
-    def __init__(self, state):
-        self.found = hashlib.sha256(state.encode())
-
-    def add(self, name, array):
-        """Take in the next array, in the order of the names."""
-        self.found.update(json.dumps([name, array.dtype.name, array.shape]).encode())
-        self.found.update(array)
-
-    def hexdigest(self):
-        """SHA-256 so far."""
-        return self.found.hexdigest()
+def _take_in(name, array, checksum):
+    checksum.update(json.dumps([name, array.dtype.name, array.shape]).encode())
+    checksum.update(array)
 
 
 def digest(path, size):
