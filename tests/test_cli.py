@@ -234,7 +234,7 @@ def test_module_and_interrupt(tiny_checkpoint, table, tmp_path):
     assert "Traceback" not in error
     assert "interrupted" in error
     assert "--resume" in error
-    assert set(os.listdir(tmp_path / "a")) <= {*CHECKPOINTS, ".checkpoint.kept"}
+    assert set(os.listdir(tmp_path / "a")) <= {*CHECKPOINTS}
     for output, extra in (("a", ["--resume"]), ("b", [])):
         subprocess.run(command(tmp_path / output, *extra), check=True, capture_output=True)
     losses = [json.loads((tmp_path / output / "metrics.json").read_text())["loss"] for output in ("a", "b")]
