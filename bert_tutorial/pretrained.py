@@ -146,7 +146,7 @@ def load_pretrained(name_or_path, ctx=None, backend="bert_tutorial"):
     config = read_config(folder)
     check_hashes_in_config(folder, config)
     settings = model_settings(config)
-    vocabulary = load_matching_vocabulary(folder, settings)
+    vocabulary = _load_matching_vocabulary(folder, settings)
     tensors = read_tensors(folder)
     heads = HEADS if config.get("architectures") == CLASSIFICATION else HEADS[0]
     tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(heads)}
@@ -581,7 +581,7 @@ def _fill(parameters, tensors, devices):
         attach_gradient(parameter)
 
 
-def load_matching_vocabulary(folder, settings):
+def _load_matching_vocabulary(folder, settings):
     vocabulary = load_vocabulary(folder / "vocab.txt")
     if len(vocabulary) != settings["vocab_size"]:
         raise ValueError(

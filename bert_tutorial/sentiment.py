@@ -18,10 +18,10 @@ from .pretrained import (
     OLDER_MODEL,
     _check_fit,
     _fill,
+    _load_matching_vocabulary,
     check_hashes_in_config,
     check_number_of_layers,
     classifier_parameters,
-    load_matching_vocabulary,
     load_pretrained,
     model_settings,
     pretrained_folder,
@@ -129,7 +129,7 @@ class SentimentClassifier:
             )
         if not older:
             check_hashes_in_config(folder, config)
-        vocabulary = load_matching_vocabulary(folder, settings)
+        vocabulary = _load_matching_vocabulary(folder, settings)
         tensors = read_params(folder / OLDER_MODEL) if older else read_tensors(folder)
         check_number_of_layers(settings, tensors, folder)
         net = BERTClassifier(BERTModel(**settings), num_classes=len(LABELS))
