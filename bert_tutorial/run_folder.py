@@ -105,5 +105,5 @@ def _refuse_to_replace(folder, resume):
         raise FileExistsError(f"{folder} holds a run of an older version, which cannot be continued: use {replace}")
     if results:
         kind = "a finished run" if {"metrics.json", "model.safetensors", "model.params"} & {*results} else "other files"
-        resuming = " and no unfinished one" if resume else ""
+        resuming = " and no unfinished run" if resume else ""
         raise FileExistsError(f"{folder} holds {kind} ({', '.join(results)}){resuming}: use {replace}")
