@@ -19,6 +19,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -60,18 +61,20 @@ struct Buffer {
   operator float*() { return memory.get(); }
 };
 
-// Arrays of these sizes for each thread, allocated before the threads begin: none of them could return an error.
+// A thread's arrays of these sizes, in one piece of memory. If there is not enough, `missing` becomes true, and the
+// thread has to pass over its work: it can return no error.
 class Workspace {
   std::vector<int64_t> ends{0};
   Buffer memory{0};
 
  public:
-  explicit Workspace(std::initializer_list<int64_t> sizes) {
+  Workspace(std::initializer_list<int64_t> sizes, std::atomic<bool>& missing) {
     for (int64_t size : sizes) ends.push_back(ends.back() + (size + 15) / 16 * 16);  // whole cache lines
-    memory = Buffer(static_cast<size_t>(ends.back()) * omp_get_max_threads());
+    memory = Buffer(ends.back());
+    if (memory == nullptr) missing = true;
   }
-  bool missing() { return memory == nullptr; }
-  float* array(int i, int thread = omp_get_thread_num()) { return memory + thread * ends.back() + ends[i]; }
+  bool is_missing() { return memory == nullptr; }
+  float* array(int i) { return memory + ends[i]; }
 };
 
 MXReturnValue fail(const std::string& message) {
@@ -212,8 +215,8 @@ bool large_product(int M, int N, int K, const float* a, Strides a_at, const floa
   constexpr int kWidth = 4 * kLanes, kRows = 48, kInner = 384, kPanels = 12;
   const int panels = (N + kWidth - 1) / kWidth, groups = (panels + kPanels - 1) / kPanels;
   Buffer packed(static_cast<size_t>(panels) * K * kWidth);  // (panels, K, kWidth)
-  Workspace workspace({kRows * kPanels * kWidth, kRows * kInner});
-  if (packed == nullptr || workspace.missing()) return false;
+  if (packed == nullptr) return false;
+  std::atomic<bool> missing(false);
 #pragma omp parallel
   {
 #pragma omp for schedule(static)
@@ -229,10 +232,12 @@ bool large_product(int M, int N, int K, const float* a, Strides a_at, const floa
           for (int k = 0; k < K; ++k) panel[k * kWidth + j] = from[k * b_at.row + j * b_at.column];
       }
     }
+    Workspace workspace({kRows * kPanels * kWidth, kRows * kInner}, missing);
     float *block = workspace.array(0), *a_packed = workspace.array(1);
 #pragma omp for collapse(2) schedule(static)
     for (int first = 0; first < M; first += kRows) {
       for (int group = 0; group < groups; ++group) {
+        if (workspace.is_missing()) continue;
         const int rows = std::min(kRows, M - first), begin = group * kPanels;
         const int end = std::min(begin + kPanels, panels), row_length = (end - begin) * kWidth;
         for (int k0 = 0; k0 < K; k0 += kInner) {
@@ -258,7 +263,7 @@ bool large_product(int M, int N, int K, const float* a, Strides a_at, const floa
       }
     }
   }
-  return true;
+  return !missing;
 }
 
 // --- Attention -----------------------------------------------------------------------------------------------
@@ -355,17 +360,19 @@ MXReturnValue attention_forward(const Attributes& attributes, Tensors* inputs, T
   const Dropout dropout = draw_dropout(attributes, (*inputs)[4].data<float>(), resource, seed);
   const float scale = 1 / std::sqrt(static_cast<float>(s.d));
 
-  Workspace workspace({s.Lq * s.dp, s.d * s.Lp, s.Lk * s.dp, s.queries * s.Lp, s.Lp, s.Lp, s.queries * s.dp});
-  if (workspace.missing()) return no_memory();
+  std::atomic<bool> missing(false);
 
 #pragma omp parallel
   {
+    Workspace workspace({s.Lq * s.dp, s.d * s.Lp, s.Lk * s.dp, s.queries * s.Lp, s.Lp, s.Lp, s.queries * s.dp},
+                        missing);
     float *q = workspace.array(0), *kt = workspace.array(1), *v = workspace.array(2), *weights = workspace.array(3),
           *hidden = workspace.array(4), *factors = workspace.array(5), *out = workspace.array(6);
     float sums[kQueries];
 #pragma omp for collapse(2) schedule(static)
     for (int b = 0; b < s.B; ++b) {
       for (int h = 0; h < s.H; ++h) {
+        if (workspace.is_missing()) continue;
         const auto [rows_before, queries_at, keys_at] = s.head(b, h);
         copy_head(query + queries_at, s.Lq, s, scale, q);
         copy_head_transposed(key + keys_at, s.Lk, s, kt);
@@ -389,7 +396,7 @@ MXReturnValue attention_forward(const Attributes& attributes, Tensors* inputs, T
       }
     }
   }
-  return MX_SUCCESS;
+  return missing ? no_memory() : MX_SUCCESS;
 }
 
 // With W = softmax(S), W' = dropout(W), O = W' V:
@@ -407,12 +414,13 @@ MXReturnValue attention_backward(const Attributes& attributes, Tensors* inputs, 
         *value_grad = (*outputs)[2].data<float>();
   const float scale = 1 / std::sqrt(static_cast<float>(s.d));
 
-  Workspace workspace({s.Lq * s.dp, s.Lk * s.dp, s.d * s.Lp, s.d * s.Lp, s.queries * s.dp, s.queries * s.Lp,
-                       s.queries * s.Lp, s.Lp, s.Lp, s.queries * s.dp, s.Lk * s.dp, s.Lk * s.dp});
-  if (workspace.missing()) return no_memory();
+  std::atomic<bool> missing(false);
 
 #pragma omp parallel
   {
+    Workspace workspace({s.Lq * s.dp, s.Lk * s.dp, s.d * s.Lp, s.d * s.Lp, s.queries * s.dp, s.queries * s.Lp,
+                         s.queries * s.Lp, s.Lp, s.Lp, s.queries * s.dp, s.Lk * s.dp, s.Lk * s.dp},
+                        missing);
     float *q = workspace.array(0), *k = workspace.array(1), *kt = workspace.array(2), *vt = workspace.array(3),
           *go = workspace.array(4), *weights = workspace.array(5), *score_grads = workspace.array(6),
           *hidden = workspace.array(7), *factors = workspace.array(8), *gq = workspace.array(9),
@@ -420,6 +428,7 @@ MXReturnValue attention_backward(const Attributes& attributes, Tensors* inputs, 
 #pragma omp for collapse(2) schedule(static)
     for (int b = 0; b < s.B; ++b) {
       for (int h = 0; h < s.H; ++h) {
+        if (workspace.is_missing()) continue;
         const auto [rows_before, queries_at, keys_at] = s.head(b, h);
         copy_head(query + queries_at, s.Lq, s, scale, q);
         copy_head(key + keys_at, s.Lk, s, 1, k);
@@ -457,7 +466,7 @@ MXReturnValue attention_backward(const Attributes& attributes, Tensors* inputs, 
       }
     }
   }
-  return MX_SUCCESS;
+  return missing ? no_memory() : MX_SUCCESS;
 }
 
 // --- LayerNorm(X + dropout(Y)) -------------------------------------------------------------------------------
@@ -517,19 +526,20 @@ MXReturnValue add_norm_forward(const Attributes& attributes, Tensors* inputs, Te
   const Dropout dropout = draw_dropout(attributes, (*inputs)[4].data<float>(), resource, seed);
   const float epsilon = number(attributes, "epsilon");
 
-  Workspace workspace({C, C});
-  if (workspace.missing()) return no_memory();
+  std::atomic<bool> missing(false);
 
 #pragma omp parallel
   {
+    Workspace workspace({C, C}, missing);
     float *factors = workspace.array(0), *sums = workspace.array(1);
 #pragma omp for schedule(static)
     for (int64_t i = 0; i < rows; ++i) {
+      if (workspace.is_missing()) continue;
       dropout.factors(i, C, factors);
       stats[i] = norm_row(x + i * C, y + i * C, factors, gamma, beta, epsilon, C, sums, out + i * C);
     }
   }
-  return MX_SUCCESS;
+  return missing ? no_memory() : MX_SUCCESS;
 }
 
 MXReturnValue add_norm_backward(const Attributes& attributes, Tensors* inputs, Tensors* outputs,
@@ -544,32 +554,33 @@ MXReturnValue add_norm_backward(const Attributes& attributes, Tensors* inputs, T
   float *x_grad = (*outputs)[0].data<float>(), *y_grad = (*outputs)[1].data<float>(),
         *gamma_grad = (*outputs)[2].data<float>(), *beta_grad = (*outputs)[3].data<float>();
   const int threads = omp_get_max_threads();
-  Workspace workspace({C, C, C, C});  // the last two: each thread's sums over its rows, added up in order
-  if (workspace.missing()) return no_memory();
-  for (int t = 0; t < threads; ++t) {
-    std::fill_n(workspace.array(2, t), C, 0.0f);
-    std::fill_n(workspace.array(3, t), C, 0.0f);
-  }
+  const size_t sums = static_cast<size_t>(threads) * 2 * C;
+  Buffer partial(sums);  // each thread's sums over its rows, added up in order
+  if (partial == nullptr) return no_memory();
+  std::fill_n(static_cast<float*>(partial), sums, 0.0f);
+  std::atomic<bool> missing(false);
 
 #pragma omp parallel
   {
-    float *factors = workspace.array(0), *normed = workspace.array(1), *gamma_sum = workspace.array(2),
-          *beta_sum = workspace.array(3);
+    Workspace workspace({C, C}, missing);
+    float *factors = workspace.array(0), *normed = workspace.array(1);
+    float* gamma_sum = partial + static_cast<size_t>(omp_get_thread_num()) * 2 * C;
 #pragma omp for schedule(static)
     for (int64_t i = 0; i < rows; ++i) {
+      if (workspace.is_missing()) continue;
       dropout.factors(i, C, factors);
       norm_row_backward(grad + i * C, x + i * C, y + i * C, factors, gamma, stats[i], C, normed, x_grad + i * C,
-                        y_grad + i * C, gamma_sum, beta_sum);
+                        y_grad + i * C, gamma_sum, gamma_sum + C);
     }
   }
   for (int j = 0; j < C; ++j) {
     gamma_grad[j] = beta_grad[j] = 0;
     for (int t = 0; t < threads; ++t) {
-      gamma_grad[j] += workspace.array(2, t)[j];
-      beta_grad[j] += workspace.array(3, t)[j];
+      gamma_grad[j] += partial[static_cast<size_t>(t) * 2 * C + j];
+      beta_grad[j] += partial[static_cast<size_t>(t) * 2 * C + C + j];
     }
   }
-  return MX_SUCCESS;
+  return missing ? no_memory() : MX_SUCCESS;
 }
 
 // --- GELU ----------------------------------------------------------------------------------------------------
