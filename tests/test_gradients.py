@@ -41,6 +41,7 @@ def test_memory_is_taken_as_it_is_written_and_given_back():
     assert resident() - before < 2**26  # asnumpy's copy may stay
 
 
+@pytest.mark.slow
 def test_a_program_that_ends_with_gradients_ends_well():
     program = """
 import bert_tutorial
