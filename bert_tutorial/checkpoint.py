@@ -9,9 +9,10 @@ import hashlib
 import json
 import logging
 import os
-import uuid
+import shutil
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import mxnet as mx
 import numpy as np
@@ -44,28 +45,31 @@ def write_errors(path):
 
 @contextmanager
 def atomic_path(path):
-    """Give a temporary path to write to, which nobody else has; on success it takes the place of `path`."""
+    """Give a temporary path to write to, which nobody else has; on success it takes the place of `path`.
+
+    It lies in a folder of its own: some libraries write to further temporary files beside it.
+    """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-    try:
-        with write_errors(path):
-            temporary.touch(exist_ok=False)
-            mode = temporary.stat().st_mode
-            yield temporary
-            temporary.chmod(mode)  # safetensors makes a file of its own, as 0600, but a class may share one folder
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
-            temporary.replace(path)
-            with suppress(OSError):  # not all file systems can; what it is for is a power cut within seconds
-                _flush_folder(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with write_errors(path), TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.", suffix=".part") as folder:
+        temporary = Path(folder, path.name)
+        temporary.touch()
+        mode = temporary.stat().st_mode
+        yield temporary
+        temporary.chmod(mode)  # safetensors makes a file of its own, as 0600, but a class may share one folder
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        with suppress(OSError):  # not all file systems can; what it is for is a power cut within seconds
+            _flush_folder(path.parent)
 
 
 def remove_leftovers(path):
     """Delete what processes that were killed while they wrote `path` left beside it."""
     for left in Path(path).parent.glob(f".{Path(path).name}*.part"):
-        left.unlink(missing_ok=True)
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:  # of an older version
+            left.unlink(missing_ok=True)
 
 
 def write_text(path, text):

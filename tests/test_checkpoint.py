@@ -178,6 +178,8 @@ def test_what_a_killed_process_left_is_ignored_and_can_be_cleared_away(tmp_path)
     others = [tmp_path / ".other.part", tmp_path / "c.safetensors.part"]
     for left in (tmp_path / ".c.safetensors.part", tmp_path / ".c.safetensors.0123.part", *others):
         left.write_bytes(b"half")
+    (tmp_path / ".c.safetensors.4567.part").mkdir()
+    (tmp_path / ".c.safetensors.4567.part" / ".tmp89").write_bytes(b"of a library")
     assert not checkpoint_exists(path)
     save(path, 1)
     assert load(path) == 1
