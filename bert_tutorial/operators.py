@@ -21,7 +21,7 @@ import mxnet as mx
 import numpy as np
 import pooch
 
-from .runtime import cpu_flags, mxnet_has_cuda
+from .runtime import cpu_flags, mxnet_has_cuda, settings
 
 SOURCE = Path(__file__).with_name("operators.cc")
 MXNET = Path(mx.__file__).parent
@@ -61,7 +61,8 @@ def _load():
         compiler = _compiler()
         library = _library(compiler, _key(compiler))
         # From this many gradients of one array on, MXNet asks operators to add theirs; a library's cannot
-        os.environ["MXNET_EXEC_INPLACE_GRAD_SUM_CAP"] = "1000000"
+        os.environ["MXNET_EXEC_INPLACE_GRAD_SUM_CAP"] = "1000000"  # read with the first gradients
+        settings.own_variables.append("MXNET_EXEC_INPLACE_GRAD_SUM_CAP")
         mx.library.load(str(library), verbose=False)
     except (OSError, subprocess.SubprocessError, mx.MXNetError) as error:
         return False, f"operators.cc could not be compiled or loaded: {_reason(error)}"

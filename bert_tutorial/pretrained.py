@@ -146,18 +146,18 @@ def load_pretrained(name_or_path, ctx=None, backend="bert_tutorial"):
     config = read_config(folder)
     check_hashes_in_config(folder, config)
     settings = model_settings(config)
-    vocabulary = _load_matching_vocabulary(folder, settings)
+    vocabulary = load_matching_vocabulary(folder, settings)
     tensors = read_tensors(folder)
     heads = HEADS if config.get("architectures") == CLASSIFICATION else HEADS[0]
     tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(heads)}
     check_number_of_layers(settings, tensors, folder)
     bert = BERTModel(**settings)
     parameters = _parameters(bert, _encoder_names(settings["num_layers"], OURS))
-    _check_fit(parameters, tensors, folder)
+    check_fit(parameters, tensors, folder)
     if backend == "gluonnlp":
         bert = _build_gluonnlp(settings)
         parameters = _parameters(bert, _encoder_names(settings["num_layers"], GLUONNLP))
-    _fill(parameters, tensors, devices)
+    fill(parameters, tensors, devices)
     return bert, vocabulary
 
 
@@ -215,8 +215,8 @@ def fill_heads(folder, ns_classifier, mlm_decoder, devices):
         if two_way is not None and two_way.shape[:1] == (2,):  # row 0: IsNext, row 1: NotNext
             heads[name] = two_way[:1] - two_way[1:]
     parameters = head_parameters(ns_classifier, mlm_decoder)
-    _check_fit(parameters, heads, folder)
-    _fill(parameters, heads, devices)
+    check_fit(parameters, heads, folder)
+    fill(parameters, heads, devices)
     return True
 
 
@@ -558,7 +558,7 @@ def check_number_of_layers(settings, tensors, source):
         )
 
 
-def _check_fit(parameters, tensors, source):
+def check_fit(parameters, tensors, source):
     """Raise ValueError naming the tensors that are unknown, missing or of another shape than our parameters."""
     unknown = sorted(set(tensors) - set(parameters) - REDUNDANT)
     missing = sorted(set(parameters) - set(tensors))
@@ -570,7 +570,7 @@ def _check_fit(parameters, tensors, source):
             raise ValueError(f"{source}: {name} has the shape {found}; config.json asks for {expected}")
 
 
-def _fill(parameters, tensors, devices):
+def fill(parameters, tensors, devices):
     for name, parameter in parameters.items():
         parameter.grad_req = "null"
         # from_numpy would share the memory, and MXNet's threads give it back as late as Python's end: an abort then
@@ -581,7 +581,7 @@ def _fill(parameters, tensors, devices):
         attach_gradient(parameter)
 
 
-def _load_matching_vocabulary(folder, settings):
+def load_matching_vocabulary(folder, settings):
     vocabulary = load_vocabulary(folder / "vocab.txt")
     if len(vocabulary) != settings["vocab_size"]:
         raise ValueError(

@@ -7,11 +7,9 @@ from contextlib import contextmanager
 import numpy as np
 from mxnet import cpu, nd
 
-from .checkpoint import write_errors
+from .checkpoint import view, write_errors
 from .records import temporary_file
 from .runtime import interrupts_held
-
-PART = 2**18  # numbers that are in memory a second time while they are written
 
 
 @contextmanager
@@ -111,9 +109,7 @@ class KeptValues:
     def _write(self, arrays):
         self._file.seek(0)
         for name in self._parameters:
-            numbers = arrays[name].reshape(-1)
-            for begin in range(0, numbers.size, PART):
-                self._file.write(numbers[begin : begin + PART].asnumpy())
+            self._file.write(view(arrays[name]))
         self._file.flush()
 
     def read(self):

@@ -16,12 +16,12 @@ from .pretrained import (
     CLASSIFICATION,
     FILES,
     OLDER_MODEL,
-    _check_fit,
-    _fill,
-    _load_matching_vocabulary,
+    check_fit,
     check_hashes_in_config,
     check_number_of_layers,
     classifier_parameters,
+    fill,
+    load_matching_vocabulary,
     load_pretrained,
     model_settings,
     pretrained_folder,
@@ -129,13 +129,13 @@ class SentimentClassifier:
             )
         if not older:
             check_hashes_in_config(folder, config)
-        vocabulary = _load_matching_vocabulary(folder, settings)
+        vocabulary = load_matching_vocabulary(folder, settings)
         tensors = read_params(folder / OLDER_MODEL) if older else read_tensors(folder)
         check_number_of_layers(settings, tensors, folder)
         net = BERTClassifier(BERTModel(**settings), num_classes=len(LABELS))
         parameters = net._collect_params_with_prefix() if older else classifier_parameters(net)
-        _check_fit(parameters, tensors, folder)
-        _fill(parameters, tensors, devices)
+        check_fit(parameters, tensors, folder)
+        fill(parameters, tensors, devices)
         if not older:
             own["tokenizer"] = tokenizer_settings(folder)
         return cls(net, vocabulary, config, ctx)
