@@ -210,6 +210,7 @@ def test_a_diverging_run_says_so(tiny_checkpoint, table, tmp_path):
     assert re.search(r"step \d+ \(learning rate", error)
 
 
+@pytest.mark.slow
 def test_module_and_interrupt(tiny_checkpoint, table, tmp_path):
     """Ctrl-C: no traceback, exit code 1, and --resume ends as if nothing had happened."""
     settings = ["--pretrained", tiny_checkpoint, "--data", table, "--epochs", 15, "--batch-size", 8, "--max-length", 32]
