@@ -51,7 +51,6 @@ setup(
             "pytest-xdist>=3.6",
             "pyyaml>=6",
             "ruff>=0.9",
-            "scikit-learn>=1.5",
         ],
         "book": ["furo>=2024.8", "myst-nb>=1.2", "sphinx>=8", "sphinx-revealjs>=3"],
         "browser": versions("requirements-browser.lock"),

@@ -297,16 +297,12 @@ def _is_installed(package):
 
 
 def _import_mxnet():
-    sys.modules.setdefault("sklearn")  # None hides it: MXNet takes a base class from it, and a second to import it
     try:
         import mxnet  # noqa: F401
     except OSError as error:  # the dynamic loader's complaint, e.g. libquadmath.so.0
         raise ImportError(
             f"MXNet could not be loaded: {error}. Install its system libraries: {SYSTEM_LIBRARIES}"
         ) from error
-    finally:
-        if sys.modules["sklearn"] is None:
-            del sys.modules["sklearn"]
 
 
 def keep_interrupts():

@@ -39,7 +39,7 @@ def fresh(code, **variables):
 @pytest.mark.slow
 def test_all_physical_cores_are_used_and_no_trace_is_left_in_the_environment():
     """Finding 1: a process started from here would have taken it for the user's wish."""
-    found = fresh("import bert_tutorial, d2l.mxnet, gluonnlp, sklearn.base")
+    found = fresh("import bert_tutorial, d2l.mxnet, gluonnlp")
     assert found["threads"] == found["of_openmp"] == runtime.usable_cores()
     assert found["lost"] == []
     assert runtime.blas_kernels(runtime.cpu_flags()) in (None, found["blas_kernels"])
