@@ -17,7 +17,7 @@ from mxnet import gluon
 
 from .checkpoint import checkpoint_exists, last_line, remove_checkpoint, write_text
 from .corpora import load_corpus
-from .datasets import fetch_imdb, load_dataset, split_off_validation
+from .datasets import decode, fetch_imdb, load_dataset, split_off_validation
 from .doctor import doctor as show_doctor
 from .encoder import BERTModel
 from .examples import Examples, tokenize_corpus
@@ -389,13 +389,15 @@ def evaluate_command(folder, data, no_cache, limit, batch_size, int8, as_json):
 @main.command()
 @click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("texts", nargs=-1, metavar="[TEXT]...")
-@click.option("--file", "-f", "file", type=click.File(encoding="utf-8"), help="Read texts, one a line; - is the input.")
+@click.option("--file", "-f", "file", type=click.File("rb"), help="Read texts, one a line; - is the input.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line: text, label, probability.")
 @batch_size_option
 @int8_option
 def predict(folder, texts, file, as_json, batch_size, int8):
     """Say whether each TEXT is positive or negative, with the classifier in DIR."""
-    texts = [*texts, *(line.rstrip("\n") for line in file or [])]
+    source = getattr(file, "name", "the input")
+    lines = (decode(line, f"{source}, line {i}") for i, line in enumerate(file or [], start=1))
+    texts = [*texts, *(line.rstrip("\r\n") for line in lines)]
     if not texts:
         raise click.UsageError("give at least one TEXT, or --file")
     for i, text in enumerate(texts, start=1):

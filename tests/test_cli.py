@@ -99,6 +99,15 @@ def test_predict_answers_in_order(finetuned, tmp_path):
     assert run("predict", finetuned, "--file", "-", input="awful awful\n").stdout.startswith("negative")
 
 
+def test_texts_that_are_not_utf_8_are_named(finetuned, tmp_path):
+    """Finding 15."""
+    file = tmp_path / "texts.txt"
+    file.write_bytes("grün\r\nfilm\r\n".encode("utf-8-sig"))
+    assert [line.split()[-1] for line in run("predict", finetuned, "-f", file).stdout.splitlines()] == ["grün", "film"]
+    file.write_bytes(b"a good film\ngr\xfcn\n")
+    assert f"{file}, line 2" in run("predict", finetuned, "-f", file, code=1).stderr
+
+
 @pytest.mark.parametrize("arguments", [(), ("  ",)])
 def test_predict_wants_text(finetuned, arguments):
     run("predict", finetuned, *arguments, code=1 if arguments else 2)
