@@ -558,7 +558,8 @@ def test_pickles_are_never_loaded(hub, web, cache):
     with pytest.raises(FetchError, match=r"no model\.safetensors.*pickle") as caught:
         load_pretrained("hf:org/old")
     assert "org/old" in str(caught.value)
-    assert not any(request.startswith("GET") or "bin" in request for request in web.asked), "nothing was downloaded"
+    of_repository = [request for request in web.asked if "/org/old/" in request]  # the hub has other questions, too
+    assert not any(request.startswith("GET") or "bin" in request for request in of_repository), "nothing was downloaded"
     assert list(cache.iterdir()) == []
 
 
