@@ -336,7 +336,10 @@ def _read_table(path, split):
     line = 1  # in which a row begins
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            columns = _check_header(path, next(csv.reader([file.readline()], **layout), []))
+            header = file.readline()
+            if "\0" in header:
+                raise ValueError(f"{path}, line 1: it has zero bytes, as UTF-16 has: save the file again as UTF-8")
+            columns = _check_header(path, next(csv.reader([header], **layout), []))
             rows = csv.reader(file, strict=True, **layout)
             line = 2
             for values in rows:

@@ -452,7 +452,7 @@ def test_tables_that_are_wrong(tmp_path, rows, header, message):
             r"line 3: after 'train,0,caf' .*0xe9.*UTF-8",
         ),
         ("split,label,text\n\ntrain,0,no".encode("utf-16"), "line 1: .*0xff.*UTF-8"),
-        ("split,label,text\n\ntrain,0,no".encode("utf-16-le"), "no column"),
+        ("split,label,text\n\ntrain,0,no".encode("utf-16-le"), "line 1: .*UTF-16.*UTF-8"),
         (b"split;label;text\ntrain;1;good", "separated by semicolons"),
         (b'"split";"label";"text"\ntrain;1;good', "separated by semicolons"),
         (b"split\tlabel\ttext\ntrain\t1\tgood", "separated by tabs"),
