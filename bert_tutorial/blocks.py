@@ -57,6 +57,7 @@ class PositionWiseDense(nn.Dense):
 def hidden_scores(F, mask, scores):
     """What hides keys: 0 where the mask is 1, HIDDEN_SCORE where it is 0, of the scores' number type."""
     zero = F.zeros_like(F.reshape(F.slice(scores, begin=(0, 0, 0), end=(1, 1, 1)), shape=(1,)))
+    # a table of two numbers, in which the mask looks them up: as an index it may be of any type
     return F.take(F.concat(zero + HIDDEN_SCORE, zero, dim=0), mask)
 
 

@@ -126,7 +126,7 @@ def _is_sound(library):
 
 
 def _digest(path):
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    return pooch.file_hash(str(path))[:16]
 
 
 def _compile(compiler, folder, key):
