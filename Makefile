@@ -83,6 +83,6 @@ lock:
 	echo 'playwright>=1.50' | $(LOCK) --constraints requirements.lock --output-file requirements-browser.lock - >/dev/null
 
 clean:
-	rm -rf .venv .venv-peer build dist *.egg-info bert_tutorial/operators-*.so
+	rm -rf .venv .venv-peer build dist *.egg-info bert_tutorial/machine/operators-*.so
 	rm -rf .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 here = Path(__file__).parent
 
@@ -17,10 +17,10 @@ setup(
     description="A Jupyter course on BERT, with a small helper library, on MXNet, GluonNLP, d2l and NumPy",
     license="Apache-2.0",
     python_requires=">=3.10,<3.13",
-    packages=["bert_tutorial", "bert_tutorial.data"],
+    packages=[*find_packages(here, include=["bert_tutorial*"]), "bert_tutorial.data"],
     # The reviews and the small model stay in the clone's data/ folder, where readers look for them.
     package_dir={"bert_tutorial.data": "data"},
-    package_data={"bert_tutorial": ["operators.cc"], "bert_tutorial.data": ["*", "small/*"]},
+    package_data={"bert_tutorial.machine": ["operators.cc"], "bert_tutorial.data": ["*", "small/*"]},
     install_requires=[
         "mxnet==1.9.1",
         "gluonnlp==0.10.0",

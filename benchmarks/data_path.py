@@ -10,7 +10,7 @@ import time
 from itertools import cycle, islice
 
 import bert_tutorial as bt
-from bert_tutorial.batches import encode_dataset, make_loader
+from bert_tutorial.text.batches import encode_dataset, make_loader
 
 from mxnet import gluon, nd
 

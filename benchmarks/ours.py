@@ -8,11 +8,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 import bert_tutorial as bt
-from bert_tutorial import runtime
-from bert_tutorial.datasets import load_dataset
 from bert_tutorial.doctor import INSTRUCTION_SETS
-from bert_tutorial.pretrained import pretrained_folder, read_config
+from bert_tutorial.machine import runtime
 from bert_tutorial.quantization import quantize as make_int8
+from bert_tutorial.text.datasets import load_dataset
+from bert_tutorial.weights.loading import pretrained_folder, read_config
 
 import gluonnlp as nlp
 import mxnet as mx

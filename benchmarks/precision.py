@@ -9,7 +9,7 @@ from contextlib import redirect_stdout
 from statistics import median
 
 import bert_tutorial as bt
-from bert_tutorial.datasets import load_dataset
+from bert_tutorial.text.datasets import load_dataset
 
 import mxnet as mx
 from mxnet import gluon, nd

@@ -15,9 +15,9 @@ from pathlib import Path
 from statistics import median
 
 from bert_tutorial import load_pretrained
-from bert_tutorial.launching import launch
-from bert_tutorial.runtime import usable_cores
-from bert_tutorial.workers import join_workers
+from bert_tutorial.machine.runtime import usable_cores
+from bert_tutorial.training.launching import launch
+from bert_tutorial.training.workers import join_workers
 
 from mxnet import nd
 

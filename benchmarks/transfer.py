@@ -8,8 +8,8 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 from bert_tutorial import load_corpus
-from bert_tutorial.figures import plot_transfer
-from bert_tutorial.transfer import STARTS, compare, library_task, summarize
+from bert_tutorial.course.drawing import plot_transfer
+from bert_tutorial.course.transfer import STARTS, compare, library_task, summarize
 
 FIGURE = Path(__file__).parent.parent / "docs" / "figures" / "transfer.png"
 

@@ -10,8 +10,8 @@ Source: Vaswani et al. 2017, "Attention Is All You Need", section 3, with BERT's
 from mxnet.gluon import HybridBlock, nn
 from mxnet.initializer import Normal
 
-from . import operators
-from .operators import is_untouched
+from .machine import operators
+from .machine.operators import is_untouched
 
 LAYER_NORM_EPSILON = 1e-12  # what published BERT weights were trained with; Gluon's default is 1e-5
 HIDDEN_SCORE = -1e4  # exp(-1e4) is 0, and -1e4 still fits float16

@@ -15,25 +15,13 @@ import click
 import mxnet as mx
 from mxnet import gluon
 
-from .checkpoint import checkpoint_exists, last_line, remove_checkpoint, write_text
-from .corpora import load_corpus
-from .datasets import decode, fetch_imdb, load_dataset, split_off_validation
+from .classifier import SentimentClassifier
 from .doctor import doctor as show_doctor
 from .encoder import BERTModel
-from .examples import Examples, tokenize_corpus
-from .fetching import FetchError
 from .finetuning import LABELS, evaluate, train_loop
-from .launching import LOOPBACK, WorkerError
-from .launching import launch as launch_workers
+from .machine.fetching import FetchError
+from .machine.runtime import choose_device, keep_interrupts, peak_memory, seed_everything
 from .precision import DTYPES, refuse_precision, set_precision
-from .pretrained import (
-    model_settings,
-    pretrained_config,
-    pretrained_folder,
-    read_config,
-    save_pretrained,
-    tokenizer_settings,
-)
 from .pretraining import (
     BERTForPreTraining,
     evaluate_pretraining,
@@ -44,12 +32,24 @@ from .pretraining import (
     word_frequencies,
 )
 from .quantization import quantize
-from .run_folder import CHECKPOINT, claim, discard_unfinished, make_folder
-from .runtime import choose_device, keep_interrupts, peak_memory, seed_everything
-from .sentiment import SentimentClassifier
-from .text import learn_vocabulary, make_tokenizer
-from .training import TrainingDivergedError
-from .workers import join_workers
+from .text.corpora import load_corpus
+from .text.datasets import decode, fetch_imdb, load_dataset, split_off_validation
+from .text.pretraining_examples import Examples, tokenize_corpus
+from .text.wordpiece import learn_vocabulary, make_tokenizer
+from .training.checkpoint import checkpoint_exists, last_line, remove_checkpoint, write_text
+from .training.launching import LOOPBACK, WorkerError
+from .training.launching import launch as launch_workers
+from .training.run import TrainingDivergedError
+from .training.run_folder import CHECKPOINT, claim, discard_unfinished, make_folder
+from .training.workers import join_workers
+from .weights.loading import (
+    model_settings,
+    pretrained_config,
+    pretrained_folder,
+    read_config,
+    save_pretrained,
+    tokenizer_settings,
+)
 
 VERSIONED = ("gluonnlp", "d2l", "numpy", "tokenizers")
 COURSE = ("minilm-l6", "bert-base", "imdb")

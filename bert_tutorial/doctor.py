@@ -6,11 +6,9 @@ from importlib.metadata import PackageNotFoundError, version
 
 import mxnet as mx
 
-from . import operators
-from .datasets import imdb_is_fetched
-from .fetching import cache_dir
-from .pretrained import is_fetched
-from .runtime import (
+from .machine import operators
+from .machine.fetching import cache_dir
+from .machine.runtime import (
     INSTALL_GPU_BUILD,
     OLDEST_DRIVER,
     choose_device,
@@ -20,6 +18,8 @@ from .runtime import (
     mxnet_has_cuda,
     settings,
 )
+from .text.datasets import imdb_is_fetched
+from .weights.loading import is_fetched
 
 PACKAGES = (
     "bert_tutorial",

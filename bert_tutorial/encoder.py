@@ -18,7 +18,7 @@ from .blocks import (
     dense,
     is_position_wise,
 )
-from .operators import is_untouched
+from .machine.operators import is_untouched
 
 NUM_SEGMENTS = 2  # sentence A, sentence B
 

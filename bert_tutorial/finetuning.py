@@ -14,10 +14,10 @@ from mxnet import autograd, cpu, gluon, nd
 from mxnet.ndarray import NDArray
 from tqdm.auto import tqdm
 
-from .restoring import only_values_change
-from .runtime import list_devices, raise_kept_interrupt
-from .training import Recipe, Training, devices_of, in_groups, place, require_count
-from .workers import ALONE
+from .machine.runtime import list_devices, raise_kept_interrupt
+from .training.restoring import only_values_change
+from .training.run import Recipe, Training, devices_of, in_groups, place, require_count
+from .training.workers import ALONE
 
 LABELS = ("negative", "positive")
 PAPER = Recipe()

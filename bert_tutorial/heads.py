@@ -9,7 +9,7 @@ from mxnet.ndarray import NDArray
 
 from .blocks import GELU, LAYER_NORM_EPSILON, PositionWiseDense, dense
 from .encoder import BERTEncoder, BERTModel, first_position, prepare_arrays
-from .operators import is_untouched
+from .machine.operators import is_untouched
 
 
 class NSClassifier(HybridBlock):

@@ -25,8 +25,8 @@ from mxnet.gluon import HybridBlock
 
 from .blocks import PositionWiseDense
 from .encoder import BERTEncoder
+from .machine.runtime import cpu_flags
 from .quantization import QuantizedDense
-from .runtime import cpu_flags
 
 DTYPES = {"float32": None, "float16": np.dtype("float16"), "bfloat16": bfloat16}  # of a product
 BFLOAT16 = {"avx512_bf16", "amx_bf16"}

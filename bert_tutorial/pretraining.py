@@ -16,14 +16,14 @@ from mxnet.ndarray import NDArray
 from tqdm.auto import tqdm
 
 from .encoder import leave_shared_memory
-from .examples import Batch, make_pairs, split_batch
 from .heads import MLMDecoder, NSClassifier, check_masked_positions
-from .pretrained import fill_heads, head_parameters, load_pretrained, pretrained_folder
-from .restoring import only_values_change
-from .runtime import list_devices, raise_kept_interrupt
-from .text import make_tokenizer
-from .training import Recipe, Training, devices_of, in_groups, require_count
-from .workers import ALONE
+from .machine.runtime import list_devices, raise_kept_interrupt
+from .text.pretraining_examples import Batch, make_pairs, split_batch
+from .text.wordpiece import make_tokenizer
+from .training.restoring import only_values_change
+from .training.run import Recipe, Training, devices_of, in_groups, require_count
+from .training.workers import ALONE
+from .weights.loading import fill_heads, head_parameters, load_pretrained, pretrained_folder
 
 SCORED_PER_ROUND = 1024  # pairs; the whole held-out text is scored at the end
 # not the paper's: beta2 for a run of thousands of steps instead of a million, epsilon for gradients small at the start

@@ -23,10 +23,10 @@ Transformer Neural Machine Language Translation Model"; a scale for each token: 
 from mxnet import nd
 from mxnet.gluon import HybridBlock, nn
 
-from . import operators
 from .blocks import POSITION_WISE
 from .encoder import BERTModel
-from .runtime import cpu_flags
+from .machine import operators
+from .machine.runtime import cpu_flags
 
 VNNI = {"avx512_vnni", "avx_vnni"}
 LARGEST = 127

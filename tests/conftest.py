@@ -12,9 +12,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from bert_tutorial import BERTModel, seed_everything
-from bert_tutorial.fetching import FetchError
-from bert_tutorial.pretrained import OURS, _encoder_names, pretrained_folder
-from bert_tutorial.runtime import usable_cores
+from bert_tutorial.machine.fetching import FetchError
+from bert_tutorial.machine.runtime import usable_cores
+from bert_tutorial.weights.loading import OURS, _encoder_names, pretrained_folder
 
 import pytest
 from filelock import FileLock

@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 
 from bert_tutorial import train_loop
-from bert_tutorial.runtime import settings
-from bert_tutorial.workers import ALONE, join_workers
+from bert_tutorial.machine.runtime import settings
+from bert_tutorial.training.workers import ALONE, join_workers
 
 import mxnet as mx
 import numpy as np
 import psutil
-import test_devices as cases
+import small_runs as cases
 from mxnet import gluon, nd
 from mxnet.base import _LIB
 

@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from bert_tutorial.attention_view import attention_view
+from bert_tutorial.course.attention_view import attention_view
 
 import nbformat
 import numpy as np
@@ -25,7 +25,7 @@ PATIENCE = 120_000  # ms for anything to appear: nothing is slow, but the machin
 TOKENS = ["[CLS]", "a", "good", "film", "[SEP]"]
 VIEW = f"""
 import numpy as np
-from bert_tutorial.attention_view import attention_view
+from bert_tutorial.course.attention_view import attention_view
 
 scores = np.random.RandomState(1).rand(3, 2, {len(TOKENS)}, {len(TOKENS)})
 weights = scores / scores.sum(axis=-1, keepdims=True)

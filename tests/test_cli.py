@@ -10,21 +10,15 @@ import subprocess
 import sys
 import time
 
-from bert_tutorial import (
-    SentimentClassifier,
-    batches,
-    cli,
-    fill_mask,
-    load_for_pretraining,
-    load_pretrained,
-    operators,
-    training,
-)
+from bert_tutorial import SentimentClassifier, cli, fill_mask, load_for_pretraining, load_pretrained
 from bert_tutorial.cli import main
-from bert_tutorial.fetching import download, fetch
+from bert_tutorial.machine import operators
+from bert_tutorial.machine.fetching import download, fetch
+from bert_tutorial.machine.runtime import cpu_flags
 from bert_tutorial.quantization import VNNI
-from bert_tutorial.run_folder import CHECKPOINT, CHECKPOINTS, claim
-from bert_tutorial.runtime import cpu_flags
+from bert_tutorial.text import batches
+from bert_tutorial.training import run as training
+from bert_tutorial.training.run_folder import CHECKPOINT, CHECKPOINTS, claim
 
 import pytest
 from click.testing import CliRunner
@@ -287,7 +281,8 @@ def test_a_killed_run_on_reviews_on_disk_ends_with_the_same_bits(tiny_checkpoint
     rows = [f"{split},{i % 2},{i} {words[i % 2] * (i % 9 + 1)}" for split in ("train", "test") for i in range(1500)]
     path.write_text("\n".join(["split,label,text", *rows]))
     code = (
-        "from bert_tutorial import cli, training; training.SAVE_INTERVAL, training.SAVE_SHARE = 0, float('inf'); "
+        "from bert_tutorial import cli; from bert_tutorial.training import run as training\n"
+        "training.SAVE_INTERVAL, training.SAVE_SHARE = 0, float('inf'); "
         "cli.main()"
     )
     settings = ("--pretrained", tiny_checkpoint, "--data", path, "--epochs", 1, "--batch-size", 8, "--max-length", 64)

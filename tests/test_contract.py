@@ -24,10 +24,10 @@ from bert_tutorial import (
     PositionalEncoding,
     PositionWiseFFN,
     load_pretrained,
-    operators,
     seed_everything,
 )
 from bert_tutorial.blocks import GELU, NarrowingDense, PositionWiseDense
+from bert_tutorial.machine import operators
 
 import mxnet as mx
 import numpy as np

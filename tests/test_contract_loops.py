@@ -7,24 +7,16 @@ import signal
 import weakref
 from functools import partial
 
-from bert_tutorial import (
-    BERTClassifier,
-    BERTModel,
-    Recipe,
-    evaluate,
-    operators,
-    pretrain_loop,
-    seed_everything,
-    train_loop,
-)
+from bert_tutorial import BERTClassifier, BERTModel, Recipe, evaluate, pretrain_loop, seed_everything, train_loop
+from bert_tutorial.machine import operators
 from bert_tutorial.pretraining import BERTForPreTraining, evaluate_pretraining
-from bert_tutorial.training import TrainingDivergedError
+from bert_tutorial.training.run import TrainingDivergedError
 
 import mxnet as mx
 import numpy as np
 import pytest
 from mxnet import autograd, gluon, nd
-from test_devices import LOSS, ONE, TWO, VOCABULARY, make_examples, reviews
+from small_runs import LOSS, ONE, TWO, VOCABULARY, make_examples, reviews
 
 
 @pytest.fixture(params=["compiled", "plain"], autouse=True)

@@ -9,23 +9,23 @@ from bert_tutorial import (
     FastTokenizer,
     Recipe,
     SentimentClassifier,
-    checkpoint,
     evaluate,
     fill_mask,
     load_for_pretraining,
     load_pretrained,
     load_pretrained_heads,
     load_vocabulary,
-    operators,
     predict_sentiment,
     pretrain_loop,
     train_loop,
 )
-from bert_tutorial.examples import Examples, tokenize_corpus
+from bert_tutorial.course.transfer import Task, compare
+from bert_tutorial.machine import operators
+from bert_tutorial.machine.runtime import cpu_flags, list_devices, mxnet_has_cuda
 from bert_tutorial.pretraining import initialize_for_pretraining, word_frequencies
 from bert_tutorial.quantization import VNNI, quantize
-from bert_tutorial.runtime import cpu_flags, list_devices, mxnet_has_cuda
-from bert_tutorial.transfer import Task, compare
+from bert_tutorial.text.pretraining_examples import Examples, tokenize_corpus
+from bert_tutorial.training import checkpoint
 
 import mxnet as mx
 import pytest

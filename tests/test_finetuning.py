@@ -13,9 +13,9 @@ from bert_tutorial import (
     predict_sentiment,
     seed_everything,
     train_loop,
-    training,
 )
-from bert_tutorial.training import TrainingDivergedError, learning_rate
+from bert_tutorial.training import run as training
+from bert_tutorial.training.run import TrainingDivergedError, learning_rate
 
 import gluonnlp as nlp
 import mxnet as mx

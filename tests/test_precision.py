@@ -13,24 +13,24 @@ from bert_tutorial import (
     BERTModel,
     Recipe,
     load_pretrained,
-    operators,
     precision,
     pretrain_loop,
     seed_everything,
     set_precision,
     train_loop,
-    training,
 )
 from bert_tutorial.blocks import NarrowingDense, PositionWiseDense
-from bert_tutorial.checkpoint import load_checkpoint
 from bert_tutorial.cli import main
-from bert_tutorial.examples import Examples, tokenize_corpus
+from bert_tutorial.machine import operators
+from bert_tutorial.machine.runtime import cpu_flags
 from bert_tutorial.precision import BFLOAT16, precision_of, refuse_precision
 from bert_tutorial.pretraining import PretrainingLoss, initialize_for_pretraining, word_frequencies
 from bert_tutorial.quantization import VNNI, quantize
-from bert_tutorial.runtime import cpu_flags
-from bert_tutorial.text import FastTokenizer, learn_vocabulary
-from bert_tutorial.training import TrainingDivergedError
+from bert_tutorial.text.pretraining_examples import Examples, tokenize_corpus
+from bert_tutorial.text.wordpiece import FastTokenizer, learn_vocabulary
+from bert_tutorial.training import run as training
+from bert_tutorial.training.checkpoint import load_checkpoint
+from bert_tutorial.training.run import TrainingDivergedError
 
 import mxnet as mx
 import numpy as np
@@ -41,7 +41,7 @@ from hypothesis import strategies as st
 from mxnet import autograd, gluon, init, nd, sym
 from mxnet.contrib.amp.loss_scaler import LossScaler
 from safetensors.numpy import load_file
-from test_devices import parameters
+from small_runs import parameters
 
 needs_bfloat16 = pytest.mark.skipif(not cpu_flags() & BFLOAT16, reason="this CPU has no bfloat16")
 ROUNDING = 2.0**-8  # of a number to bfloat16, relative

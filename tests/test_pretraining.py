@@ -10,14 +10,14 @@ from bert_tutorial import (
     load_pretrained,
     load_pretrained_heads,
     load_vocabulary,
-    operators,
-    pretrained,
     pretrained_config,
     save_pretrained,
     seed_everything,
 )
-from bert_tutorial.pretrained import FILES, model_settings, pretraining_parameters, read_config, read_tensors
+from bert_tutorial.machine import operators
 from bert_tutorial.pretraining import BERTForPreTraining, PretrainingLoss
+from bert_tutorial.weights import loading as pretrained
+from bert_tutorial.weights.loading import FILES, model_settings, pretraining_parameters, read_config, read_tensors
 
 import mxnet as mx
 import numpy as np

@@ -1,8 +1,9 @@
 """Dense layers in int8: near the float ones, and in the whole classifier."""
 
-from bert_tutorial import BERTClassifier, BERTModel, load_pretrained, operators, seed_everything
+from bert_tutorial import BERTClassifier, BERTModel, load_pretrained, seed_everything
+from bert_tutorial.machine import operators
+from bert_tutorial.machine.runtime import cpu_flags
 from bert_tutorial.quantization import VNNI, QuantizedDense, quantize
-from bert_tutorial.runtime import cpu_flags
 
 import numpy as np
 import pytest
@@ -145,6 +146,6 @@ def test_a_cpu_without_vnni_is_refused(monkeypatch):
 @needs_vnni
 def test_without_our_operators_it_says_why(tiny_checkpoint, monkeypatch):
     net, _ = classifier(tiny_checkpoint)
-    monkeypatch.setattr("bert_tutorial.operators.status", lambda: (False, "no compiler"))
+    monkeypatch.setattr("bert_tutorial.machine.operators.status", lambda: (False, "no compiler"))
     with pytest.raises(NotImplementedError, match="no compiler"):
         quantize(net)

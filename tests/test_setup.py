@@ -8,7 +8,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from bert_tutorial.runtime import CUDA_LIBRARIES, GPU_BUILD
+from bert_tutorial.machine.runtime import CUDA_LIBRARIES, GPU_BUILD
 
 import pytest
 import setuptools
@@ -118,18 +118,19 @@ def test_wheel_made_from_the_source_archive_works_outside_of_the_clone(tmp_path)
     run(*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", dist, *dist.glob("*.tar.gz"))
     (wheel,) = dist.glob("*.whl")
 
-    modules = {f"bert_tutorial/{path.name}" for path in (ROOT / "bert_tutorial").glob("*.py")}
-    assert modules | {"bert_tutorial/operators.cc", "bert_tutorial/data/reviews.tsv"} <= set(
+    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "bert_tutorial").glob("**/*.py")}
+    assert modules | {"bert_tutorial/machine/operators.cc", "bert_tutorial/data/reviews.tsv"} <= set(
         zipfile.ZipFile(wheel).namelist()
     )
 
     run(*pip, "install", "--no-deps", "--no-index", "--target", target, wheel)
     elsewhere = {"cwd": tmp_path, "env": {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(target)}}
     find = (
-        "from bert_tutorial.pretrained import __file__, pretrained_folder as f; print(__file__, f('small'), sep='\\n')"
+        "from bert_tutorial.weights.loading import __file__, pretrained_folder as f\n"
+        "print(__file__, f('small'), sep='\\n')"
     )
     where, small = map(Path, run(sys.executable, "-c", find, **elsewhere).splitlines())
-    assert where.parent == target / "bert_tutorial"
+    assert where.parent == target / "bert_tutorial" / "weights"
     assert small == target / "bert_tutorial" / "data" / "small"
     for file in ("config.json", "vocab.txt", "model.safetensors"):
         assert (small / file).read_bytes() == (source / "data" / "small" / file).read_bytes()

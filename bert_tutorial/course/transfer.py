@@ -1,0 +1,229 @@
+"""Does pre-training help? One task with few labels, learned by a pre-trained BERT and by the same BERT untrained.
+
+The task: which library does a docstring come from? Its texts are modules that were held out from pre-training; those
+with labels to learn from and those for the test come from different modules. The libraries' names are taken out.
+
+Source: Devlin et al. 2018, sections 4 and 5.1 (fine-tuning, and what pre-training gives to it).
+"""
+
+import random
+import re
+from collections import Counter, defaultdict
+from statistics import mean, stdev
+from typing import NamedTuple
+
+import mxnet as mx
+import numpy as np
+from mxnet import gluon
+
+from ..encoder import BERTModel
+from ..finetuning import evaluate, train_loop
+from ..heads import BERTClassifier
+from ..machine.runtime import list_devices, seed_everything
+from ..pretraining import BERTForPreTraining, initialize_for_pretraining
+from ..text.batches import encode_dataset, make_loader
+from ..text.wordpiece import make_tokenizer
+from ..weights.loading import load_pretrained, model_settings, pretrained_folder, read_config, tokenizer_settings
+
+STARTS = ("pre-trained", "random")
+ALIASES = ("np", "pd", "plt", "mpl", "mx", "nlp", "hf", "hub", "hugging", "face")  # the same libraries by other names
+LEAST_WORDS = 8  # of a docstring in the task
+BATCH_SIZE = 16
+
+
+class Task(NamedTuple):
+    """Texts of several classes.
+
+    Attributes
+    ----------
+    classes : tuple of str
+    train, test : list of (str, int)
+        Text and class.
+    """
+
+    classes: tuple
+    train: list
+    test: list
+
+
+class Result(NamedTuple):
+    """One fine-tuning."""
+
+    start: str
+    num_labels: int
+    seed: int
+    lr: float
+    accuracy: float
+
+
+def library_task(corpus, num_libraries=8):
+    """Make the task from documents that were held out from pre-training.
+
+    Parameters
+    ----------
+    corpus : Corpus
+        Of docstrings, from `load_corpus("docstrings").split()[1]`.
+    num_libraries : int, default 8
+        Those with the most docstrings in either half of their modules; each has as many test texts as any other.
+
+    Returns
+    -------
+    Task
+
+    Raises
+    ------
+    ValueError
+        The corpus has fewer libraries of two modules or more.
+    """
+    modules = defaultdict(list)  # library -> a list of docstrings for each module
+    for document in corpus.documents:
+        texts = [text for passage in document.passages if len((text := " ".join(passage)).split()) >= LEAST_WORDS]
+        if texts:
+            modules[document.source].append(texts)
+    names = re.compile(rf"\b(?:{'|'.join(map(re.escape, (*modules, *ALIASES)))})\b\W?", re.IGNORECASE)
+    sides = {}  # library -> docstrings to learn from, and for the test
+    for library, found in modules.items():
+        sides[library] = [], []
+        for texts in sorted(found, key=len, reverse=True):  # the larger half to where there is less
+            min(sides[library], key=len).extend(names.sub("", text) for text in texts)
+    count = {library: min(map(len, both)) for library, both in sides.items()}
+    classes = sorted((name for name in count if count[name]), key=lambda name: (-count[name], name))[:num_libraries]
+    if len(classes) < num_libraries:
+        raise ValueError(f"the corpus must hold {num_libraries} libraries of two modules or more")
+    train, test = (
+        [(text, label) for label, library in enumerate(classes) for text in sides[library][side]] for side in (0, 1)
+    )
+    task = Task(tuple(classes), train, test)
+    smallest = min(Counter(label for _, label in test).values())
+    return task._replace(test=_draw(task, test, smallest * num_libraries, seed=0))
+
+
+def draw_labels(task, count, seed):
+    """Draw labelled texts, as many of each class as of any other.
+
+    Parameters
+    ----------
+    task : Task
+    count : int
+        A multiple of the number of classes, or the rest is left out.
+    seed : int
+
+    Returns
+    -------
+    list of (str, int)
+    """
+    return _draw(task, task.train, count, seed)
+
+
+def compare(task, name_or_path="small", label_counts=(16, 64, 256), seeds=5, lrs=(3e-4, 1e-3), num_steps=150, ctx=None):
+    """Fine-tune a pre-trained BERT and the same BERT untrained on the same few labels.
+
+    Parameters
+    ----------
+    task : Task
+    name_or_path : str or path
+        The pre-trained BERT, as for `load_pretrained`.
+    label_counts : sequence of int
+    seeds : int, default 5
+        Number of repetitions, each with other labelled texts and other random numbers.
+    lrs : sequence of float
+        Learning rates, all tried for both: one that suits a pre-trained BERT need not suit a random one.
+    num_steps : int, default 150
+        Of each fine-tuning.
+    ctx : mxnet.Context or list of mxnet.Context, optional
+        As for `train_loop`; the CPU if not given.
+
+    Returns
+    -------
+    list of Result
+    """
+    devices = list_devices(mx.cpu() if ctx is None else ctx)
+    folder = pretrained_folder(name_or_path)
+    settings = model_settings(read_config(folder))
+    _, vocabulary = load_pretrained(name_or_path)
+    tokenizer = make_tokenizer(vocabulary, tokenizer_settings(folder))
+
+    def loader(texts, shuffle):
+        encoded = encode_dataset(texts, tokenizer, settings["max_length"], cached=False)
+        return make_loader(encoded, vocabulary, BATCH_SIZE, shuffle, settings["max_length"])
+
+    test = loader(task.test, shuffle=False)
+    results = []
+    for num_labels in label_counts:
+        for seed in range(1, seeds + 1):
+            train = _Repeated(loader(draw_labels(task, num_labels, seed), shuffle=True), num_steps)
+            for start in STARTS:
+                for lr in lrs:
+                    seed_everything(seed)
+                    bert = (
+                        load_pretrained(name_or_path, devices)[0]
+                        if start == "pre-trained"
+                        else _untrained(settings, devices)
+                    )
+                    net = BERTClassifier(bert, len(task.classes))
+                    net.classifier.initialize(ctx=devices)
+                    net.hybridize(static_alloc=True)
+                    train_loop(net, train, None, 1, lr, devices, gluon.loss.SoftmaxCELoss(), seed=seed)
+                    score = evaluate(net, test, devices)
+                    results.append(Result(start, num_labels, seed, lr, score.accuracy))
+    return results
+
+
+def summarize(results):
+    """Mean and spread over the seeds, with the learning rate that serves each start and number of labels best.
+
+    Parameters
+    ----------
+    results : list of Result
+
+    Returns
+    -------
+    dict
+        From (start, number of labels) to (mean accuracy, standard deviation, learning rate).
+    """
+    cells = defaultdict(lambda: defaultdict(list))
+    for result in results:
+        cells[result.start, result.num_labels][result.lr].append(result.accuracy)
+    summary = {}
+    for cell, by_lr in cells.items():
+        lr = max(by_lr, key=lambda lr: mean(by_lr[lr]))
+        summary[cell] = mean(by_lr[lr]), stdev(by_lr[lr]) if len(by_lr[lr]) > 1 else 0.0, lr
+    return summary
+
+
+def _draw(task, labelled, count, seed):
+    drawn = []
+    for label, name in enumerate(task.classes):
+        texts = [text for text, own in labelled if own == label]
+        number = count // len(task.classes)
+        if number > len(texts):
+            raise ValueError(f"{name} has {len(texts)} texts, not {number}: ask for fewer labels")
+        drawn += [(text, label) for text in random.Random(seed).sample(texts, number)]
+    return drawn
+
+
+class _Repeated:
+    """Batches of a loader, over and over, until there are enough."""
+
+    def __init__(self, loader, num_batches):
+        self.loader, self.num_batches = loader, num_batches
+
+    def __len__(self):
+        return self.num_batches
+
+    def __iter__(self):
+        left = self.num_batches
+        while left:
+            for batch in self.loader:
+                yield batch
+                left -= 1
+                if not left:
+                    break
+
+
+def _untrained(settings, devices):
+    """The network as it was before its pre-training."""
+    bert = BERTModel(**settings)
+    vocab_size = settings["vocab_size"]
+    initialize_for_pretraining(BERTForPreTraining(bert), np.full(vocab_size, 1 / vocab_size), devices)
+    return bert

@@ -1,0 +1,1 @@
+"""From text to batches: datasets and corpora, word pieces, pre-training examples."""

@@ -1,0 +1,1 @@
+"""One training run, in parts that each do one thing."""
