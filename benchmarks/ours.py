@@ -9,10 +9,12 @@ from pathlib import Path
 
 import bert_tutorial as bt
 from bert_tutorial.doctor import INSTRUCTION_SETS
-from bert_tutorial.machine import runtime
+from bert_tutorial.machine import cpu
+from bert_tutorial.machine.chosen import chosen
 from bert_tutorial.quantization import quantize as make_int8
 from bert_tutorial.text.datasets import load_dataset
-from bert_tutorial.weights.loading import pretrained_folder, read_config
+from bert_tutorial.weights.config import read_config
+from bert_tutorial.weights.sources import pretrained_folder
 
 import gluonnlp as nlp
 import mxnet as mx
@@ -29,14 +31,14 @@ LEARNING_RATE = 2e-5
 
 def describe(channel):
     """What this machine and this environment are."""
-    flags = runtime.cpu_flags()
+    flags = cpu.cpu_flags()
     channel.reply(
         cpu=_cpu_name(),
-        cores=runtime.usable_cores(),
+        cores=cpu.usable_cores(),
         available_memory=psutil.virtual_memory().available,
         instruction_sets=[name for name in INSTRUCTION_SETS if name in flags],
-        threads=runtime.settings.threads,
-        kernels=runtime.settings.blas_kernels,
+        threads=chosen.threads,
+        kernels=chosen.blas_kernels,
         versions={"Python": platform.python_version(), "mxnet": mx.__version__}
         | {name: version(name) for name in ("gluonnlp", "numpy", "tokenizers")},
     )

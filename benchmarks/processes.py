@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import median
 
 from bert_tutorial import load_pretrained
-from bert_tutorial.machine.runtime import usable_cores
+from bert_tutorial.machine.cpu import usable_cores
 from bert_tutorial.training.launching import launch
 from bert_tutorial.training.workers import join_workers
 

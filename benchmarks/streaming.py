@@ -18,10 +18,10 @@ import time
 from pathlib import Path
 
 import bert_tutorial as bt
-from bert_tutorial.machine.runtime import peak_memory
+from bert_tutorial.machine.memory import peak_memory
 from bert_tutorial.text.batches import encode_dataset, make_loader
 from bert_tutorial.text.datasets import load_dataset
-from bert_tutorial.weights.loading import pretrained_folder
+from bert_tutorial.weights.sources import pretrained_folder
 
 BATCH_SIZE, MAX_LENGTH = 32, 128
 SIZES = (2_000, 25_000)  # reviews of each split; IMDB has 25,000

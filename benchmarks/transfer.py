@@ -8,7 +8,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 from bert_tutorial import load_corpus
-from bert_tutorial.course.drawing import plot_transfer
+from bert_tutorial.course.training_figures import plot_transfer
 from bert_tutorial.course.transfer import STARTS, compare, library_task, summarize
 
 FIGURE = Path(__file__).parent.parent / "docs" / "figures" / "transfer.png"

@@ -12,19 +12,34 @@ from .blocks import (  # noqa: E402
     PositionalEncoding,
     PositionWiseFFN,
 )
-from .classifier import SentimentClassifier  # noqa: E402
+from .classifier import SentimentClassifier, predict_sentiment  # noqa: E402
 from .doctor import doctor  # noqa: E402
 from .encoder import BERTEncoder, BERTModel  # noqa: E402
-from .finetuning import evaluate, predict_sentiment, train_loop  # noqa: E402
-from .heads import BERTClassifier, MLMDecoder, NSClassifier  # noqa: E402
-from .machine.runtime import choose_device, seed_everything  # noqa: E402
+from .finetuning import train_loop  # noqa: E402
+from .heads import (  # noqa: E402
+    BERTClassifier,
+    BERTForPreTraining,
+    MLMDecoder,
+    NSClassifier,
+)
+from .machine.devices import choose_device  # noqa: E402
+from .machine.seeds import seed_everything  # noqa: E402
 from .precision import set_precision  # noqa: E402
-from .pretraining import BERTForPreTraining, fill_mask, load_for_pretraining, pretrain_loop  # noqa: E402
+from .pretraining import fill_mask, pretrain_loop  # noqa: E402
 from .text.corpora import load_corpus  # noqa: E402
-from .text.datasets import load_imdb, load_reviews  # noqa: E402
-from .text.wordpiece import FastTokenizer, load_vocabulary  # noqa: E402
-from .training.run import Recipe  # noqa: E402
-from .weights.loading import load_pretrained, load_pretrained_heads, pretrained_config, save_pretrained  # noqa: E402
+from .text.imdb import load_imdb  # noqa: E402
+from .text.tables import load_reviews  # noqa: E402
+from .text.vocabulary import load_vocabulary  # noqa: E402
+from .text.wordpiece import FastTokenizer  # noqa: E402
+from .training.recipe import Recipe  # noqa: E402
+from .training.scoring import evaluate  # noqa: E402
+from .weights.config import pretrained_config  # noqa: E402
+from .weights.loading import (  # noqa: E402
+    load_for_pretraining,
+    load_pretrained,
+    load_pretrained_heads,
+)
+from .weights.saving import save_pretrained  # noqa: E402
 
 __all__ = [
     "AddNorm",

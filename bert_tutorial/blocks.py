@@ -15,8 +15,6 @@ from .machine.operators import is_untouched
 
 LAYER_NORM_EPSILON = 1e-12  # what published BERT weights were trained with; Gluon's default is 1e-5
 HIDDEN_SCORE = -1e4  # exp(-1e4) is 0, and -1e4 still fits float16
-
-
 WEIGHT_INITIALIZER = Normal(0.02)  # BERT's deviation; the authors also cut the normal off at two deviations
 
 

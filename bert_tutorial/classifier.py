@@ -3,35 +3,32 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import gluonnlp as nlp
 import mxnet as mx
 import numpy as np
+from mxnet import nd
 
 from .encoder import BERTModel
-from .finetuning import LABELS, shares
 from .heads import BERTClassifier
-from .machine.runtime import list_devices
+from .machine.devices import list_devices
+from .machine.memory import view
 from .text.batches import batch_order, encode_dataset, make_loader
 from .text.wordpiece import make_tokenizer
-from .training.checkpoint import view
-from .weights.loading import (
+from .training.devices import shares
+from .weights.config import model_settings, read_config, tokenizer_settings
+from .weights.files import (
     CLASSIFICATION,
     FILES,
     OLDER_MODEL,
-    check_fit,
     check_hashes_in_config,
-    check_number_of_layers,
-    classifier_parameters,
-    fill,
     load_matching_vocabulary,
-    load_pretrained,
-    model_settings,
-    pretrained_folder,
-    read_config,
     read_tensors,
-    tokenizer_settings,
     write_checkpoint,
 )
+from .weights.loading import check_fit, check_number_of_layers, fill, load_pretrained
+from .weights.names import classifier_parameters
 from .weights.params_file import read_params
+from .weights.sources import pretrained_folder
 
 FIRST_TOKENIZER = {"strip_accents": True}  # of cased weights too, before the tokenizer's settings were kept
 
@@ -180,3 +177,42 @@ class SentimentClassifier:
             positive += [share.asnumpy() for share in scores]
         order = np.concatenate(list(batch_order(encoded, batch_size)))  # batches come sorted by length
         return np.concatenate(positive)[np.argsort(order)]
+
+
+LABELS = ("negative", "positive")
+
+
+def predict_sentiment(net, ctx, vocabulary, tokenizer, sentence, max_length=512):
+    """Say whether a sentence is positive or negative.
+
+    Parameters
+    ----------
+    net : mxnet.gluon.Block
+        A classifier whose class 1 is positive.
+    ctx : mxnet.Context or list of mxnet.Context
+        Where the network is; of several devices the first is used.
+    vocabulary : gluonnlp.vocab.BERTVocab
+    tokenizer : FastTokenizer or gluonnlp.data.BERTTokenizer
+    sentence : str
+    max_length : int, default 512
+        Word pieces used, [CLS] and [SEP] included.
+
+    Returns
+    -------
+    {"positive", "negative"}
+
+    Raises
+    ------
+    ValueError
+        The sentence is empty, or there is no device or one twice.
+    """
+    if not sentence.strip():
+        raise ValueError("the sentence is empty")
+    device, *_ = list_devices(ctx)
+    transform = nlp.data.BERTSentenceTransform(tokenizer, max_length, vocab=vocabulary, pad=False, pair=False)
+    words, valid_length, segments = transform([sentence])
+    batch = (
+        nd.array(array.reshape(shape), device)
+        for array, shape in ((words, (1, -1)), (segments, (1, -1)), (valid_length, 1))
+    )
+    return LABELS[int(net(*batch).argmax(axis=1).asscalar())]

@@ -15,41 +15,39 @@ import click
 import mxnet as mx
 from mxnet import gluon
 
-from .classifier import SentimentClassifier
+from .classifier import LABELS, SentimentClassifier
 from .doctor import doctor as show_doctor
 from .encoder import BERTModel
-from .finetuning import LABELS, evaluate, train_loop
+from .finetuning import train_loop
+from .heads import BERTForPreTraining
+from .machine.devices import choose_device
 from .machine.fetching import FetchError
-from .machine.runtime import choose_device, keep_interrupts, peak_memory, seed_everything
+from .machine.files import last_line, write_text
+from .machine.interrupts import keep_interrupts
+from .machine.memory import peak_memory
+from .machine.seeds import seed_everything
 from .precision import DTYPES, refuse_precision, set_precision
-from .pretraining import (
-    BERTForPreTraining,
-    evaluate_pretraining,
-    initialize_for_pretraining,
-    load_for_pretraining,
-    pretrain_loop,
-    start_decoder,
-    word_frequencies,
-)
+from .pretraining import initialize_for_pretraining, pretrain_loop, start_decoder, word_frequencies
 from .quantization import quantize
 from .text.corpora import load_corpus
-from .text.datasets import decode, fetch_imdb, load_dataset, split_off_validation
-from .text.pretraining_examples import Examples, tokenize_corpus
-from .text.wordpiece import learn_vocabulary, make_tokenizer
-from .training.checkpoint import checkpoint_exists, last_line, remove_checkpoint, write_text
+from .text.datasets import load_dataset, split_off_validation
+from .text.imdb import fetch_imdb
+from .text.pretraining_examples import Examples
+from .text.reviews import decode
+from .text.sentence_pairs import tokenize_corpus
+from .text.vocabulary import learn_vocabulary
+from .text.wordpiece import make_tokenizer
+from .training.checkpoint import checkpoint_exists, remove_checkpoint
 from .training.launching import LOOPBACK, WorkerError
 from .training.launching import launch as launch_workers
-from .training.run import TrainingDivergedError
+from .training.progress import TrainingDivergedError
 from .training.run_folder import CHECKPOINT, claim, discard_unfinished, make_folder
+from .training.scoring import evaluate, evaluate_pretraining
 from .training.workers import join_workers
-from .weights.loading import (
-    model_settings,
-    pretrained_config,
-    pretrained_folder,
-    read_config,
-    save_pretrained,
-    tokenizer_settings,
-)
+from .weights.config import model_settings, pretrained_config, read_config, tokenizer_settings
+from .weights.loading import load_for_pretraining
+from .weights.saving import save_pretrained
+from .weights.sources import pretrained_folder
 
 VERSIONED = ("gluonnlp", "d2l", "numpy", "tokenizers")
 COURSE = ("minilm-l6", "bert-base", "imdb")

@@ -7,19 +7,13 @@ from importlib.metadata import PackageNotFoundError, version
 import mxnet as mx
 
 from .machine import operators
+from .machine.chosen import chosen
+from .machine.cpu import cpu_flags
+from .machine.cuda import INSTALL_GPU_BUILD, OLDEST_DRIVER, driver_cuda_version, list_gpus, mxnet_has_cuda
+from .machine.devices import choose_device
 from .machine.fetching import cache_dir
-from .machine.runtime import (
-    INSTALL_GPU_BUILD,
-    OLDEST_DRIVER,
-    choose_device,
-    cpu_flags,
-    driver_cuda_version,
-    list_gpus,
-    mxnet_has_cuda,
-    settings,
-)
-from .text.datasets import imdb_is_fetched
-from .weights.loading import is_fetched
+from .text.imdb import imdb_is_fetched
+from .weights.sources import is_fetched
 
 PACKAGES = (
     "bert_tutorial",
@@ -30,6 +24,8 @@ PACKAGES = (
     "huggingface_hub",
     "jupyterlab",
 )
+
+
 INSTRUCTION_SETS = ("sse4_2", "avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "asimd")
 
 
@@ -50,8 +46,8 @@ def _findings():
         "CPU",
         [
             f"{platform.machine()}: {', '.join(found) or 'instruction sets unknown'}",
-            f"threads: {settings.threads} ({settings.threads_chosen_by})",
-            f"BLAS kernels: {settings.blas_kernels} ({settings.blas_chosen_by})",
+            f"threads: {chosen.threads} ({chosen.threads_chosen_by})",
+            f"BLAS kernels: {chosen.blas_kernels} ({chosen.blas_chosen_by})",
             f"BERT's own operators: {operators.status()[1]}",
         ],
     )
@@ -60,8 +56,8 @@ def _findings():
         "Device",
         [f"{ctx}: {reason}", f"MXNet build: {'GPU' if mxnet_has_cuda() else 'CPU'}", *_gpu_lines()],
     )
-    if settings.lost:
-        yield "Lost", settings.lost
+    if chosen.lost:
+        yield "Lost", chosen.lost
     yield (
         f"Cache {cache_dir()}",
         [

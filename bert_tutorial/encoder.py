@@ -109,7 +109,7 @@ class BERTEncoder(HybridBlock):
         else:  # traced inside a hybridized parent: a symbol has no shape, so a mask means valid lengths
             is_array_mask = False
             F = sym
-        return F, words, segments, mask if is_array_mask else _mask_from_lengths(F, words, mask)
+        return F, words, segments, mask if is_array_mask else mask_from_lengths(F, words, mask)
 
     def check(self, words, segments, mask):
         """Raise what `forward` raises for these arguments."""
@@ -205,7 +205,7 @@ def leave_shared_memory(array):
     return array.as_in_context(cpu()) if array is not None and array.context.device_type == "cpu_shared" else array
 
 
-def _mask_from_lengths(F, words, valid_length):
+def mask_from_lengths(F, words, valid_length):
     """0/1 array (B, 1, L): 1 up to each sample's valid length; all 1 for None."""
     if valid_length is None:
         return F.expand_dims(F.ones_like(words), axis=1).astype("float32")

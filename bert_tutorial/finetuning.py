@@ -6,29 +6,18 @@ Source: Devlin et al. 2018, sections 3.2 and A.3.
 """
 
 import math
-from typing import NamedTuple
 
-import gluonnlp as nlp
-import numpy as np
-from mxnet import autograd, cpu, gluon, nd
-from mxnet.ndarray import NDArray
+from mxnet import autograd, nd
 from tqdm.auto import tqdm
 
-from .machine.runtime import list_devices, raise_kept_interrupt
+from .training.devices import place, shares
+from .training.recipe import Recipe, require_count
 from .training.restoring import only_values_change
-from .training.run import Recipe, Training, devices_of, in_groups, place, require_count
+from .training.run import Training, in_groups
+from .training.scoring import _count_right, _losses, evaluate
 from .training.workers import ALONE
 
-LABELS = ("negative", "positive")
 PAPER = Recipe()
-
-
-class Evaluation(NamedTuple):
-    """Mean over all samples of a dataset."""
-
-    accuracy: float  # nan unless logits are (B, number of classes), two at least, and labels (B,)
-    loss: float
-    count: int
 
 
 def train_loop(
@@ -161,49 +150,6 @@ def _finish_initialization(net, train_data, devices):
         net(*(array.as_in_context(devices[0]) for array in (words, segments, valid_length)))
 
 
-def shares(batch, devices, workers=ALONE):
-    """Split a worker's samples of a batch over its devices, as evenly as it goes; some may have none.
-
-    Parameters
-    ----------
-    batch : sequence of mxnet.nd.NDArray
-        Samples are along the first axis.
-    devices : list of mxnet.Context
-    workers : Workers, optional
-
-    Returns
-    -------
-    iterable of tuple of mxnet.nd.NDArray
-        One for each device that has work, on that device.
-    """
-    mine = workers.share(len(batch[0]))
-    devices = devices[: mine.stop - mine.start]
-    if not devices:
-        return ()
-    batch = [array[mine] for array in batch]
-    return zip(*(gluon.utils.split_and_load(array, devices, even_split=False) for array in batch), strict=True)
-
-
-def _losses(loss_fn, logits, labels):
-    """One loss per sample: (B,) or (B, 1)."""
-    losses = loss_fn(logits, labels)
-    count = len(labels)
-    if not isinstance(losses, NDArray) or losses.shape not in ((count,), (count, 1)):
-        found = f"shape {losses.shape}" if isinstance(losses, NDArray) else f"a {type(losses).__name__}"
-        raise ValueError(
-            f"loss_fn must give one loss per sample, shape ({count},) or ({count}, 1); "
-            f"of logits {logits.shape} and labels {labels.shape} it made {found}"
-        )
-    return losses
-
-
-def _count_right(logits, labels):
-    """How many samples are right, and how many can be right or wrong at all: for regression, say, none."""
-    if labels.ndim != 1 or logits.ndim != 2 or logits.shape[1] < 2:
-        return nd.zeros(1, logits.context), 0
-    return (logits.argmax(axis=1) == labels.astype("float32")).sum(), len(labels)
-
-
 def _backward(net, group, loss_fn, devices, workers, loss_scale):
     """Gradients of `loss_scale` times the group's mean loss, as far as this worker's samples go."""
     num_samples = sum(len(labels) for *_, labels in group)
@@ -229,86 +175,6 @@ def _means(sums):
     if sums["classified"]:
         means["train_accuracy"] = sums["correct"] / sums["classified"]
     return means
-
-
-def evaluate(net, data, ctx, loss_fn=None, workers=ALONE):
-    """Score a network on a dataset, every sample counted once.
-
-    Parameters
-    ----------
-    net : mxnet.gluon.Block
-        As for `train_loop`.
-    data : mxnet.gluon.data.DataLoader
-        As for `train_loop`.
-    ctx : mxnet.Context or list of mxnet.Context
-        Where the network is; several devices share out each batch.
-    loss_fn : callable, optional
-        As for `train_loop`; softmax cross-entropy if not given.
-    workers : Workers, optional
-        As for `train_loop`; all get the whole dataset's score.
-
-    Returns
-    -------
-    Evaluation
-        accuracy, loss, count.
-
-    Raises
-    ------
-    ValueError
-        The dataset is empty, the network is not on these devices, or the loss is not one per sample.
-    """
-    loss_fn = loss_fn or gluon.loss.SoftmaxCELoss()
-    devices = devices_of(net, ctx)
-    sums, count = np.zeros(3), 0  # right, classified, loss
-    for batch in tqdm(data, desc="evaluate", unit="batch", leave=False):
-        raise_kept_interrupt()
-        scores = []  # of each device; read when all have their work, for reading waits
-        for words, valid_length, segments, labels in shares(batch, devices, workers):
-            logits = net(words, segments, valid_length)
-            scores.append((*_count_right(logits, labels), _losses(loss_fn, logits, labels).sum()))
-        for right, classified, loss in scores:
-            sums += right.asscalar(), classified, loss.asscalar()
-        count += len(batch[0])
-    if not count:
-        raise ValueError("nothing to evaluate: the dataset is empty")
-    right, classified, loss = workers.sum(nd.array(sums, cpu(), "float64")).asnumpy().tolist()
-    return Evaluation(right / classified if classified else math.nan, loss / count, count)
-
-
-def predict_sentiment(net, ctx, vocabulary, tokenizer, sentence, max_length=512):
-    """Say whether a sentence is positive or negative.
-
-    Parameters
-    ----------
-    net : mxnet.gluon.Block
-        A classifier whose class 1 is positive.
-    ctx : mxnet.Context or list of mxnet.Context
-        Where the network is; of several devices the first is used.
-    vocabulary : gluonnlp.vocab.BERTVocab
-    tokenizer : FastTokenizer or gluonnlp.data.BERTTokenizer
-    sentence : str
-    max_length : int, default 512
-        Word pieces used, [CLS] and [SEP] included.
-
-    Returns
-    -------
-    {"positive", "negative"}
-
-    Raises
-    ------
-    ValueError
-        The sentence is empty, or there is no device or one twice.
-    """
-    if not sentence.strip():
-        raise ValueError("the sentence is empty")
-    device, *_ = list_devices(ctx)
-    transform = nlp.data.BERTSentenceTransform(tokenizer, max_length, vocab=vocabulary, pad=False, pair=False)
-    words, valid_length, segments = transform([sentence])
-    batch = (
-        nd.array(array.reshape(shape), device)
-        for array, shape in ((words, (1, -1)), (segments, (1, -1)), (valid_length, 1))
-    )
-    return LABELS[int(net(*batch).argmax(axis=1).asscalar())]
 
 
 def _describe(row):

@@ -4,11 +4,12 @@ In the shape comments: B samples, L positions, C units, M masked positions, V wo
 """
 
 import numpy as np
+from mxnet import gluon
 from mxnet.gluon import HybridBlock, nn
 from mxnet.ndarray import NDArray
 
 from .blocks import GELU, LAYER_NORM_EPSILON, PositionWiseDense, dense
-from .encoder import BERTEncoder, BERTModel, first_position, prepare_arrays
+from .encoder import BERTEncoder, BERTModel, first_position, leave_shared_memory, prepare_arrays
 from .machine.operators import is_untouched
 
 
@@ -153,3 +154,73 @@ def check_masked_positions(shape, masked_positions):
             f"masked position (sample {sample}, position {position}) is out of range: the encodings have "
             f"samples 0 to {shape[0] - 1} and positions 0 to {shape[1] - 1}"
         )
+
+
+class BERTForPreTraining(HybridBlock):
+    """BERT with both pre-training heads, which share its word embedding and its pooler.
+
+    Parameters
+    ----------
+    bert : BERTModel
+        Ours.
+
+    Inputs:
+        - **words**: ids (B, L)
+        - **segments**: (B, L), 0 or 1
+        - **valid_length**: (B,)
+        - **masked_positions**: (2, M), row 0 the sample, row 1 the position in it
+
+    Outputs:
+        - MLM logits (M, V)
+        - NSP logits (B, 1), positive for a true next sentence
+
+    Source: Devlin et al. 2018, section 3.1 and figure 1 (left).
+    """
+
+    def __init__(self, bert, **kwargs):
+        super().__init__(**kwargs)
+        vocab_size, units = bert.encoder.word_embed.weight.shape
+        self.bert = bert
+        self.ns_classifier = NSClassifier(units, pooler=bert.pooler)
+        self.mlm_decoder = MLMDecoder(vocab_size, units, word_embed=bert.encoder.word_embed)
+
+    def forward(self, words, segments, valid_length, masked_positions):
+        """See the class."""
+        arrays = (words, segments, valid_length, masked_positions)
+        if isinstance(words, NDArray):
+            arrays = tuple(map(leave_shared_memory, arrays))
+            self.bert.encoder.check(*arrays[:3])  # inside the hybridized graph the blocks' own checks do not run
+            check_masked_positions(words.shape, masked_positions)
+        return super().forward(*arrays)
+
+    def hybrid_forward(self, F, words, segments, valid_length, masked_positions):
+        encodings = self.bert.encoder(words, segments, valid_length)
+        return self.mlm_decoder(encodings, masked_positions), self.ns_classifier(encodings)
+
+
+class PretrainingLoss(HybridBlock):
+    """Mean loss of the masked word pieces, and mean loss of the next-sentence predictions; BERT minimises their sum.
+
+    Inputs:
+        - **mlm_logits**: (M, V)
+        - **ns_logits**: (B, 1)
+        - **masked_labels**: the ids that were masked, (M,)
+        - **masked_weights**: (M,), 0 for entries that only fill up the batch, else 1
+        - **ns_labels**: (B,), 1 for a true next sentence, else 0
+
+    Outputs:
+        - MLM loss (1,), weighted by the masked count
+        - NSP loss (1,)
+
+    Source: Devlin et al. 2018, section A.2.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.mlm_loss = gluon.loss.SoftmaxCELoss()
+        self.ns_loss = gluon.loss.SigmoidBCELoss()
+
+    def hybrid_forward(self, F, mlm_logits, ns_logits, masked_labels, masked_weights, ns_labels):
+        mlm_losses = self.mlm_loss(mlm_logits, masked_labels) * masked_weights  # (M,)
+        num_masked = F.maximum(F.sum(masked_weights), 1)  # a text of [UNK] only has nothing to mask
+        return F.sum(mlm_losses) / num_masked, F.mean(self.ns_loss(ns_logits, ns_labels))

@@ -25,7 +25,7 @@ from mxnet.gluon import HybridBlock
 
 from .blocks import PositionWiseDense
 from .encoder import BERTEncoder
-from .machine.runtime import cpu_flags
+from .machine.cpu import cpu_flags
 from .quantization import QuantizedDense
 
 DTYPES = {"float32": None, "float16": np.dtype("float16"), "bfloat16": bfloat16}  # of a product

@@ -26,7 +26,7 @@ from mxnet.gluon import HybridBlock, nn
 from .blocks import POSITION_WISE
 from .encoder import BERTModel
 from .machine import operators
-from .machine.runtime import cpu_flags
+from .machine.cpu import cpu_flags
 
 VNNI = {"avx512_vnni", "avx_vnni"}
 LARGEST = 127

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from bert_tutorial import train_loop
-from bert_tutorial.machine.runtime import settings
+from bert_tutorial.machine.chosen import chosen
 from bert_tutorial.training.workers import ALONE, join_workers
 
 import mxnet as mx
@@ -137,7 +137,7 @@ def main(case, folder):
 def report(folder, workers):
     """Where this worker found itself."""
     found = {
-        "threads": [settings.threads, _LIB.omp_get_max_threads()],
+        "threads": [chosen.threads, _LIB.omp_get_max_threads()],
         "environment": dict(os.environ),
     }
     (folder / f"{workers.rank}.report.json").write_text(json.dumps(found))

@@ -10,8 +10,10 @@ from bert_tutorial import (
     train_loop,
 )
 from bert_tutorial.pretraining import initialize_for_pretraining, word_frequencies
-from bert_tutorial.text.pretraining_examples import Examples, tokenize_corpus
-from bert_tutorial.text.wordpiece import FastTokenizer, learn_vocabulary
+from bert_tutorial.text.pretraining_examples import Examples
+from bert_tutorial.text.sentence_pairs import tokenize_corpus
+from bert_tutorial.text.vocabulary import learn_vocabulary
+from bert_tutorial.text.wordpiece import FastTokenizer
 
 import mxnet as mx
 import numpy as np

@@ -6,7 +6,8 @@ import shutil
 import struct
 
 from bert_tutorial import SentimentClassifier, load_pretrained
-from bert_tutorial.weights.loading import FILES, TOKENIZER_FILE, read_config
+from bert_tutorial.weights.config import TOKENIZER_FILE, read_config
+from bert_tutorial.weights.files import FILES
 from bert_tutorial.weights.params_file import read_params
 
 import mxnet as mx

@@ -13,8 +13,8 @@ import time
 from bert_tutorial import SentimentClassifier, cli, fill_mask, load_for_pretraining, load_pretrained
 from bert_tutorial.cli import main
 from bert_tutorial.machine import operators
+from bert_tutorial.machine.cpu import cpu_flags
 from bert_tutorial.machine.fetching import download, fetch
-from bert_tutorial.machine.runtime import cpu_flags
 from bert_tutorial.quantization import VNNI
 from bert_tutorial.text import batches
 from bert_tutorial.training import run as training
@@ -281,7 +281,7 @@ def test_a_killed_run_on_reviews_on_disk_ends_with_the_same_bits(tiny_checkpoint
     rows = [f"{split},{i % 2},{i} {words[i % 2] * (i % 9 + 1)}" for split in ("train", "test") for i in range(1500)]
     path.write_text("\n".join(["split,label,text", *rows]))
     code = (
-        "from bert_tutorial import cli; from bert_tutorial.training import run as training\n"
+        "from bert_tutorial import cli; from bert_tutorial.training import run\n"
         "training.SAVE_INTERVAL, training.SAVE_SHARE = 0, float('inf'); "
         "cli.main()"
     )

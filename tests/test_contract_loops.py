@@ -8,9 +8,10 @@ import weakref
 from functools import partial
 
 from bert_tutorial import BERTClassifier, BERTModel, Recipe, evaluate, pretrain_loop, seed_everything, train_loop
+from bert_tutorial.heads import BERTForPreTraining
 from bert_tutorial.machine import operators
-from bert_tutorial.pretraining import BERTForPreTraining, evaluate_pretraining
-from bert_tutorial.training.run import TrainingDivergedError
+from bert_tutorial.training.progress import TrainingDivergedError
+from bert_tutorial.training.scoring import evaluate_pretraining
 
 import mxnet as mx
 import numpy as np

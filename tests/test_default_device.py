@@ -21,10 +21,13 @@ from bert_tutorial import (
 )
 from bert_tutorial.course.transfer import Task, compare
 from bert_tutorial.machine import operators
-from bert_tutorial.machine.runtime import cpu_flags, list_devices, mxnet_has_cuda
+from bert_tutorial.machine.cpu import cpu_flags
+from bert_tutorial.machine.cuda import mxnet_has_cuda
+from bert_tutorial.machine.devices import list_devices
 from bert_tutorial.pretraining import initialize_for_pretraining, word_frequencies
 from bert_tutorial.quantization import VNNI, quantize
-from bert_tutorial.text.pretraining_examples import Examples, tokenize_corpus
+from bert_tutorial.text.pretraining_examples import Examples
+from bert_tutorial.text.sentence_pairs import tokenize_corpus
 from bert_tutorial.training import checkpoint
 
 import mxnet as mx

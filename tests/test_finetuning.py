@@ -14,6 +14,7 @@ from bert_tutorial import (
     seed_everything,
     train_loop,
 )
+from bert_tutorial.training import progress
 from bert_tutorial.training import run as training
 from bert_tutorial.training.run import TrainingDivergedError, learning_rate
 
@@ -222,7 +223,7 @@ class BreaksAt:
 
 @pytest.mark.parametrize(("call", "kept"), [(2, "before training"), (6, "epoch 1")])
 def test_divergence_stops_and_puts_the_parameters_back(call, kept, monkeypatch):
-    monkeypatch.setattr(training, "READ_INTERVAL", 100)  # found even when read late
+    monkeypatch.setattr(progress, "READ_INTERVAL", 100)  # found even when read late
     net = build()
     start = parameters(net)
     with pytest.raises(TrainingDivergedError, match=rf"nan at step {call} \(learning rate .*{kept}"):

@@ -21,13 +21,16 @@ from bert_tutorial import (
 )
 from bert_tutorial.blocks import NarrowingDense, PositionWiseDense
 from bert_tutorial.cli import main
+from bert_tutorial.heads import PretrainingLoss
 from bert_tutorial.machine import operators
-from bert_tutorial.machine.runtime import cpu_flags
+from bert_tutorial.machine.cpu import cpu_flags
 from bert_tutorial.precision import BFLOAT16, precision_of, refuse_precision
-from bert_tutorial.pretraining import PretrainingLoss, initialize_for_pretraining, word_frequencies
+from bert_tutorial.pretraining import initialize_for_pretraining, word_frequencies
 from bert_tutorial.quantization import VNNI, quantize
-from bert_tutorial.text.pretraining_examples import Examples, tokenize_corpus
-from bert_tutorial.text.wordpiece import FastTokenizer, learn_vocabulary
+from bert_tutorial.text.pretraining_examples import Examples
+from bert_tutorial.text.sentence_pairs import tokenize_corpus
+from bert_tutorial.text.vocabulary import learn_vocabulary
+from bert_tutorial.text.wordpiece import FastTokenizer
 from bert_tutorial.training import run as training
 from bert_tutorial.training.checkpoint import load_checkpoint
 from bert_tutorial.training.run import TrainingDivergedError

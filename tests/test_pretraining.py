@@ -14,10 +14,12 @@ from bert_tutorial import (
     save_pretrained,
     seed_everything,
 )
+from bert_tutorial.heads import BERTForPreTraining, PretrainingLoss
 from bert_tutorial.machine import operators
-from bert_tutorial.pretraining import BERTForPreTraining, PretrainingLoss
-from bert_tutorial.weights import loading as pretrained
-from bert_tutorial.weights.loading import FILES, model_settings, pretraining_parameters, read_config, read_tensors
+from bert_tutorial.weights import sources
+from bert_tutorial.weights.config import model_settings, read_config
+from bert_tutorial.weights.files import FILES, read_tensors
+from bert_tutorial.weights.names import pretraining_parameters
 
 import mxnet as mx
 import numpy as np
@@ -293,10 +295,10 @@ def test_missing_folder():
 
 
 def test_small_comes_with_the_course(tmp_path, monkeypatch):
-    monkeypatch.setattr(pretrained, "shipped_file", lambda name: GOLDEN / "odd" if name == "small" else None)
+    monkeypatch.setattr(sources, "shipped_file", lambda name: GOLDEN / "odd" if name == "small" else None)
     _, vocabulary = load_for_pretraining("small")
     assert len(vocabulary) == 61
-    monkeypatch.setattr(pretrained, "shipped_file", lambda name: tmp_path / name)
+    monkeypatch.setattr(sources, "shipped_file", lambda name: tmp_path / name)
     with pytest.raises(FileNotFoundError, match=str(tmp_path / "small")):
         load_pretrained("small")
 

@@ -4,18 +4,14 @@ import math
 from types import SimpleNamespace
 
 from bert_tutorial import BERTModel, FastTokenizer, Recipe, fill_mask, seed_everything
-from bert_tutorial.pretraining import (
-    BERTForPreTraining,
-    PretrainingScore,
-    evaluate_pretraining,
-    initialize_for_pretraining,
-    pretrain_loop,
-    word_frequencies,
-)
-from bert_tutorial.text.pretraining_examples import Batch, Examples, split_batch, tokenize_corpus
-from bert_tutorial.text.wordpiece import learn_vocabulary
+from bert_tutorial.heads import BERTForPreTraining
+from bert_tutorial.pretraining import initialize_for_pretraining, pretrain_loop, word_frequencies
+from bert_tutorial.text.pretraining_examples import Batch, Examples, split_batch
+from bert_tutorial.text.sentence_pairs import tokenize_corpus
+from bert_tutorial.text.vocabulary import learn_vocabulary
 from bert_tutorial.training import run as training
 from bert_tutorial.training.run import TrainingDivergedError
+from bert_tutorial.training.scoring import PretrainingScore, evaluate_pretraining
 
 import mxnet as mx
 import numpy as np

@@ -2,7 +2,7 @@
 
 from bert_tutorial import BERTClassifier, BERTModel, load_pretrained, seed_everything
 from bert_tutorial.machine import operators
-from bert_tutorial.machine.runtime import cpu_flags
+from bert_tutorial.machine.cpu import cpu_flags
 from bert_tutorial.quantization import VNNI, QuantizedDense, quantize
 
 import numpy as np

@@ -8,7 +8,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from bert_tutorial.machine.runtime import CUDA_LIBRARIES, GPU_BUILD
+from bert_tutorial.machine.cuda import CUDA_LIBRARIES, GPU_BUILD
 
 import pytest
 import setuptools
@@ -126,7 +126,7 @@ def test_wheel_made_from_the_source_archive_works_outside_of_the_clone(tmp_path)
     run(*pip, "install", "--no-deps", "--no-index", "--target", target, wheel)
     elsewhere = {"cwd": tmp_path, "env": {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(target)}}
     find = (
-        "from bert_tutorial.weights.loading import __file__, pretrained_folder as f\n"
+        "from bert_tutorial.weights.sources import __file__, pretrained_folder as f\n"
         "print(__file__, f('small'), sep='\\n')"
     )
     where, small = map(Path, run(sys.executable, "-c", find, **elsewhere).splitlines())

@@ -25,6 +25,7 @@ STYLE = """
 .bert-attention .tokens small { display: block; }
 """
 
+
 SCRIPT = """
 if (!window.bertAttentionKeys) {
   window.bertAttentionKeys = true;

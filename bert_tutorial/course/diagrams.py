@@ -15,6 +15,8 @@ MASKING_COLOURS = {
     "replaced by another": ORANGE,
     "left, but to be predicted": YELLOW,
 }
+
+
 MONOSPACE = {"family": "monospace"}
 SUM_STYLE = {"boxstyle": "circle,pad=0.05", "facecolor": "white", "edgecolor": "black"}
 

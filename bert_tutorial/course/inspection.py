@@ -6,7 +6,7 @@ In the shape comments: B samples, L positions, H heads, C units, N layers.
 import numpy as np
 from mxnet import autograd, nd
 
-from ..encoder import _mask_from_lengths
+from ..encoder import mask_from_lengths
 
 
 def attention_weights(bert, words, segments, valid_length=None):
@@ -93,7 +93,7 @@ def scores_from_vectors(net, word_vectors, segments, valid_length=None):
     expected = (*segments.shape, encoder.pos_encoding.units)
     if word_vectors.shape != expected:
         raise ValueError(f"word_vectors must have the shape {expected} for these segments; got {word_vectors.shape}")
-    mask = _mask_from_lengths(nd, segments, valid_length)
+    mask = mask_from_lengths(nd, segments, valid_length)
     states = _hidden_states(encoder, word_vectors, segments, mask)
     first = states[-1].slice_axis(axis=1, begin=0, end=1).reshape((0, -1))  # (B, C): [CLS]
     return net.classifier(net.dropout(net.bert.pooler(first)))

@@ -17,13 +17,17 @@ import numpy as np
 from mxnet import gluon
 
 from ..encoder import BERTModel
-from ..finetuning import evaluate, train_loop
-from ..heads import BERTClassifier
-from ..machine.runtime import list_devices, seed_everything
-from ..pretraining import BERTForPreTraining, initialize_for_pretraining
+from ..finetuning import train_loop
+from ..heads import BERTClassifier, BERTForPreTraining
+from ..machine.devices import list_devices
+from ..machine.seeds import seed_everything
+from ..pretraining import initialize_for_pretraining
 from ..text.batches import encode_dataset, make_loader
 from ..text.wordpiece import make_tokenizer
-from ..weights.loading import load_pretrained, model_settings, pretrained_folder, read_config, tokenizer_settings
+from ..training.scoring import evaluate
+from ..weights.config import model_settings, read_config, tokenizer_settings
+from ..weights.loading import load_pretrained
+from ..weights.sources import pretrained_folder
 
 STARTS = ("pre-trained", "random")
 ALIASES = ("np", "pd", "plt", "mpl", "mx", "nlp", "hf", "hub", "hugging", "face")  # the same libraries by other names

@@ -11,7 +11,6 @@ from pathlib import Path
 import pooch
 
 pooch.get_logger().setLevel("WARNING")  # it would name our temporary folders and advise on hashes
-
 CONNECT_TIMEOUT = 10  # seconds to answer at all
 READ_TIMEOUT = 30  # seconds without a byte
 

@@ -1,24 +1,18 @@
-"""Saving whole or not at all: a file is written beside its place, flushed to the disk, then renamed into it.
+"""Files that are written whole or not at all, and read one array at a time.
 
-A checkpoint is one safetensors file (no pickle): named arrays, and as its metadata a JSON state and a SHA-256 of both.
-The one before it is kept as well, so that a damaged file costs minutes, not the run.
+A file is written beside its place, flushed to the disk, then renamed into it.
 """
 
-import ctypes
 import hashlib
-import json
-import logging
 import os
 import shutil
+import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import mxnet as mx
-import numpy as np
-from mxnet.base import _LIB, check_call
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 DIGEST_SIZE = hashlib.sha256().digest_size  # bytes
 CHUNK = 2**20  # bytes
@@ -78,119 +72,11 @@ def write_text(path, text):
         temporary.write_text(text, encoding="utf-8")
 
 
-def save_checkpoint(path, arrays, state):
-    """Write named arrays and a JSON-able state into one file; the file it replaces stays as `previous_path(path)`.
-
-    Parameters
-    ----------
-    path : str or path
-    arrays : dict of str to mxnet.nd.NDArray
-    state : dict
-
-    Raises
-    ------
-    OSError
-        It could not be written; the older files are as they were.
-    """
-    path = Path(path)
-    arrays = {name: view(array) for name, array in arrays.items()}
-    state = json.dumps(state)
-    checksum = hashlib.sha256(state.encode())
-    for name in sorted(arrays):
-        _take_in(name, arrays[name], checksum)
-    with atomic_path(path) as temporary:
-        save_file(arrays, temporary, metadata={"state": state, "sha256": checksum.hexdigest()})
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        if path.exists():  # between this and the next renaming there is only the previous one: `load_checkpoint` knows
-            path.replace(previous_path(path))
-
-
-def view(array):
-    """An array as NumPy sees it: in the same memory if it is on the CPU, so it must not change meanwhile."""
-    array = array.as_in_context(mx.cpu())
-    array.wait_to_read()
-    address = ctypes.c_void_p()
-    check_call(_LIB.MXNDArrayGetData(array.handle, ctypes.byref(address)))
-    dtype = np.dtype(array.dtype)
-    memory = (ctypes.c_char * (array.size * dtype.itemsize)).from_address(address.value)
-    memory.owner = array  # which lives as long as the view does
-    return np.frombuffer(memory, dtype).reshape(array.shape)
-
-
-def load_checkpoint(path):
-    """Read what `save_checkpoint` wrote; if that is damaged or missing, the one before it, which takes its place.
-
-    Returns
-    -------
-    arrays : dict of str to mxnet.nd.NDArray
-    state : dict
-
-    Raises
-    ------
-    FileNotFoundError
-        There is neither.
-    ValueError
-        The only one there is, or both, are damaged or no checkpoints.
-    """
-    path, previous = Path(path), previous_path(path)
-    found = [candidate for candidate in (path, previous) if candidate.exists()]
-    if not found:
-        raise FileNotFoundError(f"no checkpoint {path}")
-    for candidate in found:
-        try:
-            arrays, state = _read(candidate)
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            logging.getLogger(__name__).warning("%s cannot be used: %s", candidate, error)
-            continue
-        if candidate == previous:  # else the next `save_checkpoint` would put a damaged file in the place of this one
-            previous.replace(path)
-        return arrays, state
-    raise ValueError(f"damaged or no checkpoint: {' and '.join(map(str, found))}. Delete it and start anew.")
-
-
-def previous_path(path):
-    """Where the checkpoint before the one in `path` is."""
-    path = Path(path)
-    return path.with_name(f"{path.stem}.previous{path.suffix}")
-
-
-def checkpoint_exists(path):
-    """Whether `load_checkpoint` has something to read."""
-    return Path(path).exists() or previous_path(path).exists()
-
-
-def remove_checkpoint(path):
-    """Delete the checkpoint and the one before it."""
-    previous_path(path).unlink(missing_ok=True)
-    Path(path).unlink(missing_ok=True)
-
-
-def _read(path):
-    with safe_open(path, framework="numpy") as file:
-        names, metadata = sorted(file.keys()), file.metadata()
-    if not metadata or set(metadata) != {"state", "sha256"}:
-        raise ValueError("it is no checkpoint")
-    checksum = hashlib.sha256(metadata["state"].encode())
-    arrays = {}
-    for name, array in read_arrays(path, names):
-        _take_in(name, array, checksum)
-        arrays[name] = mx.nd.array(array, mx.cpu(), array.dtype)
-    if checksum.hexdigest() != metadata["sha256"]:
-        raise ValueError("its checksum is wrong")
-    return arrays, json.loads(metadata["state"])
-
-
 def read_arrays(path, names):
     """Give the name and the array of each of a safetensors file's tensors, with no more than one of them in memory."""
     for name in names:
         with safe_open(path, framework="numpy") as file:  # what was read stays in memory until it is closed
             yield name, file.get_tensor(name)
-
-
-def _take_in(name, array, checksum):
-    checksum.update(json.dumps([name, array.dtype.name, array.shape]).encode())
-    checksum.update(array)
 
 
 def digest(path, size):
@@ -210,3 +96,26 @@ def _flush_folder(folder):
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+ON_DISK = "/var/tmp"  # by convention; /tmp is memory on several systems
+
+
+def temporary_file():
+    """Open a file that nobody else sees and that goes with the process, however it ends; on a disk, if there is one.
+
+    It is where TMPDIR says, else in `ON_DISK`, else where Python puts its temporary files.
+
+    Returns
+    -------
+    binary file
+        Empty, open for reading and writing.
+
+    Raises
+    ------
+    OSError
+        None of these folders can be written to.
+    """
+    chosen = not {"TMPDIR", "TEMP", "TMP"}.isdisjoint(os.environ)
+    folder = ON_DISK if not chosen and os.access(ON_DISK, os.W_OK) else None
+    return tempfile.TemporaryFile(dir=folder)

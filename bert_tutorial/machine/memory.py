@@ -1,11 +1,8 @@
-"""Gradients of loaded parameters: zeros whose memory is not touched before the first backward pass.
-
-Gluon fills gradients with zeros when a parameter gets its values: as much memory again as the weights, which a network
-that only predicts never needs.
-"""
+"""Memory: that of MXNet's arrays seen by NumPy, zeros that take none yet, and the most that the process has used."""
 
 import ctypes
 import mmap
+import platform
 import sys
 
 import mxnet as mx
@@ -15,18 +12,10 @@ from mxnet.ndarray.ndarray import DLContext, DLDataType, DLManagedTensor
 
 ALIGNMENT = 64  # bytes, as MXNet's own arrays
 CPU = 1  # DLPack's number
-
 _libc = ctypes.CDLL(None)
 _libc.calloc.restype = ctypes.c_void_p
 _libc.calloc.argtypes = [ctypes.c_size_t, ctypes.c_size_t]
 _libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-
-
-def attach_gradient(parameter):
-    """Give a parameter with values, and grad_req "null", its gradient and grad_req "write"."""
-    parameter._grad_req = "write"
-    parameter._grad = [untouched_zeros(data.shape, data.context, data.dtype) for data in parameter._data]
-    mx.autograd.mark_variables(parameter._data, parameter._grad, parameter.grad_req)
 
 
 def untouched_zeros(shape, ctx, dtype):
@@ -66,3 +55,23 @@ def _return_pages(begin, end):
     begin, end = -(-begin // mmap.PAGESIZE) * mmap.PAGESIZE, end // mmap.PAGESIZE * mmap.PAGESIZE
     if sys.platform == "linux" and begin < end:
         _libc.madvise(begin, end - begin, mmap.MADV_DONTNEED)
+
+
+def view(array):
+    """An array as NumPy sees it: in the same memory if it is on the CPU, so it must not change meanwhile."""
+    array = array.as_in_context(mx.cpu())
+    array.wait_to_read()
+    address = ctypes.c_void_p()
+    check_call(_LIB.MXNDArrayGetData(array.handle, ctypes.byref(address)))
+    dtype = np.dtype(array.dtype)
+    memory = (ctypes.c_char * (array.size * dtype.itemsize)).from_address(address.value)
+    memory.owner = array  # which lives as long as the view does
+    return np.frombuffer(memory, dtype).reshape(array.shape)
+
+
+def peak_memory():
+    """Largest resident memory of this process so far, in bytes."""
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if platform.system() == "Darwin" else peak * 1024

@@ -15,13 +15,10 @@ import gluonnlp as nlp
 import numpy as np
 from gluonnlp.data import batchify
 from mxnet.gluon.data import ArrayDataset
-
-# Gluon's DataLoader collects Python's garbage when it is made, before it forks workers. We have none, and the
-# collection takes as long as the prediction of one text. The loader it replaced does not.
 from mxnet.gluon.data.dataloader import DataLoaderV1
 
 from ..machine.fetching import cache_dir
-from ..training.checkpoint import DIGEST_SIZE, digest
+from ..machine.files import DIGEST_SIZE, digest
 from .records import Records, keep_on_disk
 from .wordpiece import BATCH
 

@@ -22,9 +22,10 @@ from typing import NamedTuple
 from tqdm.auto import tqdm
 
 from ..machine.fetching import cache_dir
-from ..training.checkpoint import write_text
-from .datasets import draw, find_json, load_unlabelled_reviews
+from ..machine.files import write_text
+from .imdb import find_json, load_unlabelled_reviews
 from .prose import clean_docstring, split_lines, split_sentences
+from .reviews import draw
 
 SPLIT_SEED = 0
 # The largest of the libraries that setup.py asks for, directly or not. A fixed list, so that a reader's other
@@ -37,10 +38,14 @@ LIBRARIES = (
     "pillow", "pip", "platformdirs", "pooch", "prompt_toolkit", "psutil", "pygments", "pyparsing", "python-dateutil",
     "pyzmq", "referencing", "requests", "setuptools", "tornado", "tqdm", "traitlets", "urllib3",
 )  # fmt: skip
+
+
 LEFT_OUT = {  # folders of tests, copies of other libraries, and MXNet's second copy of its own documentation
     *("test", "tests", "testing", "_testing", "idlelib", "lib2to3", "turtledemo"),
     *("_vendor", "_vendored", "vendor", "vendored", "third_party", "site-packages", "dist-packages", "symbol"),
 }
+
+
 TEXT_SUFFIXES = (".txt", ".md")
 
 

@@ -7,22 +7,24 @@ WORDS_IN_SENTENCE = range(4, 81)
 ABBREVIATION = re.compile(
     r"(?:^|[\s(\[\"'])(?:(?:[^\W\d_]\.)*[^\W\d_]|al|cf|dr|eg|etc|ex|ie|jr|mrs?|ms|prof|sr|st|vs)\.$", re.IGNORECASE
 )
+
+
 SENTENCE_END = re.compile(r"[.!?]+[\"'”’)\]]* ")
 OPENING = "\"'“‘(["
 ENDS_LINE = re.compile(r"[.!?]+[\"'”’)\]]*$")
-
 FENCE = re.compile(r"```[^`]*$")
 CODE_START = (">>>", "In [", "$ ", "% ")
 PROSE_DIRECTIVE = re.compile(
     r"\.\. (?:note|warning|important|tip|hint|caution|attention|(?:deprecated|version\w+):: *v?\d[\d.]*)(?:::)? *(.*)"
 )
+
+
 TABLE = re.compile(r" *(\+[-=+]+\+|=+( +=+)+|-+( +-+)+|\|.*\|)$")
 UNDERLINE = re.compile(r" *([-=~^*#+\"'`])\1{2,}$")
 ITEM = re.compile(r"([-*•+]|\(?\d+[.)]) +(?:[\w.`*]+ --? )?")
 FIELD = re.compile(r":[a-z]+(?: [^:]*)?:(?= |$)|@\w+ \w+:?|\W*[\w.]+\W* ?\([^)]*\):(?= |$)")  # :param x:, x (int):
 NAMED = re.compile(r"[\w.*`]+:(?= |$)")  # x: some number
 NAME_AND_TYPE = re.compile(r"[*`\w.\\]+(, ?[*`\w.\\]+)* : ?")  # x, y : array_like
-
 INLINE_MARKUP = (  # in this order
     (re.compile(r":[\w:+.-]+:`~[^`<]*?(\w+)`"), r"\1"),  # :class:`~numpy.ndarray`
     (
@@ -36,8 +38,12 @@ INLINE_MARKUP = (  # in this order
     (re.compile(r"\\(\W)"), r"\1"),
     (re.compile(r"\s+([.,;:!?])(?=\s|$)"), r"\1"),
 )
+
+
 # What prose is made of; a link, a formula, a template or markup that we do not know has other signs.
 PROSE = re.compile(r"[\"'“‘(\[]?[A-Z](?!.*(?:://|%\(|:\w*:))[\w .,;:!?'\"“”‘’()\[\]/%&=+–-]*[.!?][\"'”)\]]*$")
+
+
 PLAIN_WORD = re.compile(r"[\"'“‘(\[]*[^\W\d_]+(?:['’/-][^\W\d_]+)*[.,;:!?\"'”’)\]]*$")
 SHARE_OF_PLAIN_WORDS = 0.75
 

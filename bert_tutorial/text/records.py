@@ -1,10 +1,9 @@
 """Byte strings that stay on disk: in memory is only where each of them ends, so data sets may be of any size."""
 
 import os
-import tempfile
 from array import array
 
-ON_DISK = "/var/tmp"  # by convention; /tmp is memory on several systems
+from ..machine.files import temporary_file
 
 
 class Records:
@@ -52,26 +51,6 @@ class Records:
 
     def __del__(self):
         self._file.close()
-
-
-def temporary_file():
-    """Open a file that nobody else sees and that goes with the process, however it ends; on a disk, if there is one.
-
-    It is where TMPDIR says, else in `ON_DISK`, else where Python puts its temporary files.
-
-    Returns
-    -------
-    binary file
-        Empty, open for reading and writing.
-
-    Raises
-    ------
-    OSError
-        None of these folders can be written to.
-    """
-    chosen = not {"TMPDIR", "TEMP", "TMP"}.isdisjoint(os.environ)
-    folder = ON_DISK if not chosen and os.access(ON_DISK, os.W_OK) else None
-    return tempfile.TemporaryFile(dir=folder)
 
 
 def keep_on_disk(make_records):

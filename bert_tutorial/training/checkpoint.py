@@ -1,81 +1,20 @@
-"""Saving whole or not at all: a file is written beside its place, flushed to the disk, then renamed into it.
+"""A checkpoint: one safetensors file (no pickle) of named arrays, with a JSON state and a SHA-256 of both as metadata.
 
-A checkpoint is one safetensors file (no pickle): named arrays, and as its metadata a JSON state and a SHA-256 of both.
 The one before it is kept as well, so that a damaged file costs minutes, not the run.
 """
 
-import ctypes
 import hashlib
 import json
 import logging
 import os
-import shutil
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import mxnet as mx
-import numpy as np
-from mxnet.base import _LIB, check_call
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-DIGEST_SIZE = hashlib.sha256().digest_size  # bytes
-CHUNK = 2**20  # bytes
-
-
-def last_line(error):
-    """What an error says in its last line, or its name if it says nothing."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
-
-
-@contextmanager
-def write_errors(path):
-    """Whatever goes wrong while `path` is written becomes an OSError that names it; other libraries' name nothing.
-
-    Raises
-    ------
-    OSError
-    """
-    try:
-        yield
-    except (OSError, mx.MXNetError, SafetensorError) as error:
-        raise OSError(f"cannot write {path}; is the disk full? ({last_line(error)})") from error
-
-
-@contextmanager
-def atomic_path(path):
-    """Give a temporary path to write to, which nobody else has; on success it takes the place of `path`.
-
-    It lies in a folder of its own: some libraries write to further temporary files beside it.
-    """
-    path = Path(path)
-    with write_errors(path), TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.", suffix=".part") as folder:
-        temporary = Path(folder, path.name)
-        temporary.touch()
-        mode = temporary.stat().st_mode
-        yield temporary
-        temporary.chmod(mode)  # safetensors makes a file of its own, as 0600, but a class may share one folder
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        with suppress(OSError):  # not all file systems can; what it is for is a power cut within seconds
-            _flush_folder(path.parent)
-
-
-def remove_leftovers(path):
-    """Delete what processes that were killed while they wrote `path` left beside it."""
-    for left in Path(path).parent.glob(f".{Path(path).name}*.part"):
-        if left.is_dir():
-            shutil.rmtree(left, ignore_errors=True)
-        else:  # of an older version
-            left.unlink(missing_ok=True)
-
-
-def write_text(path, text):
-    """Write a small text file atomically."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+from ..machine.files import atomic_path, read_arrays
+from ..machine.memory import view
 
 
 def save_checkpoint(path, arrays, state):
@@ -104,18 +43,6 @@ def save_checkpoint(path, arrays, state):
             os.fsync(file.fileno())
         if path.exists():  # between this and the next renaming there is only the previous one: `load_checkpoint` knows
             path.replace(previous_path(path))
-
-
-def view(array):
-    """An array as NumPy sees it: in the same memory if it is on the CPU, so it must not change meanwhile."""
-    array = array.as_in_context(mx.cpu())
-    array.wait_to_read()
-    address = ctypes.c_void_p()
-    check_call(_LIB.MXNDArrayGetData(array.handle, ctypes.byref(address)))
-    dtype = np.dtype(array.dtype)
-    memory = (ctypes.c_char * (array.size * dtype.itemsize)).from_address(address.value)
-    memory.owner = array  # which lives as long as the view does
-    return np.frombuffer(memory, dtype).reshape(array.shape)
 
 
 def load_checkpoint(path):
@@ -181,32 +108,6 @@ def _read(path):
     return arrays, json.loads(metadata["state"])
 
 
-def read_arrays(path, names):
-    """Give the name and the array of each of a safetensors file's tensors, with no more than one of them in memory."""
-    for name in names:
-        with safe_open(path, framework="numpy") as file:  # what was read stays in memory until it is closed
-            yield name, file.get_tensor(name)
-
-
 def _take_in(name, array, checksum):
     checksum.update(json.dumps([name, array.dtype.name, array.shape]).encode())
     checksum.update(array)
-
-
-def digest(path, size):
-    """SHA-256 of a file's first `size` bytes."""
-    found = hashlib.sha256()
-    with path.open("rb") as file:
-        while size > 0 and (chunk := file.read(min(CHUNK, size))):
-            found.update(chunk)
-            size -= len(chunk)
-    return found.digest()
-
-
-def _flush_folder(folder):
-    """Make a renaming in it survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

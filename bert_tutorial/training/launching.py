@@ -20,7 +20,7 @@ from typing import IO
 
 import psutil
 
-from ..machine.runtime import settings
+from ..machine.chosen import chosen
 
 LOOPBACK = "127.0.0.1"
 PASSED_ON = ("BERT_TUTORIAL_", "DMLC_", "MXNET_", "OMP_", "PS_")  # beginnings of the user's variables that others get
@@ -174,7 +174,7 @@ def _start(command, environment, machine, log):
         passed_on = {
             name: value
             for name, value in os.environ.items()
-            if name.startswith(PASSED_ON) and name not in settings.own_variables
+            if name.startswith(PASSED_ON) and name not in chosen.own_variables
         }
         pairs = [f"{name}={value}" for name, value in {**passed_on, **environment}.items()]
         remote = f"cd {shlex.quote(os.getcwd())} && exec {shlex.join(['env', *pairs, *command])}"

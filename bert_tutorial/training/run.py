@@ -10,7 +10,7 @@ Source: Devlin et al. 2018, section A.2; AdamW: Loshchilov and Hutter 2019.
 import json
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import islice
 from numbers import Integral, Real
 from pathlib import Path
@@ -21,156 +21,21 @@ import numpy as np
 from mxnet import gluon, nd
 from tqdm.auto import tqdm
 
-from ..machine.runtime import interrupts_held, list_devices, raise_kept_interrupt, seed_everything
-from ..precision import new_loss_scaler, precision_of, refuse_precision
+from ..machine.interrupts import interrupts_held, raise_kept_interrupt
+from ..machine.seeds import seed_everything
+from ..precision import new_loss_scaler, precision_of
 from .checkpoint import checkpoint_exists, load_checkpoint, save_checkpoint
-from .restoring import KeptValues, has_fresh_gradient, mark_gradient
+from .devices import place
+from .gluon_trainer import has_fresh_gradient, mark_gradient
+from .keeper import KeptValues
+from .progress import RunningSums, TrainingDivergedError
+from .recipe import _positive, learning_rate, require, require_count
 from .workers import ALONE
 
-READ_INTERVAL = 0.5  # seconds between two readings of the running sums; each reading waits for the device
 SAVE_INTERVAL = 60  # seconds between two checkpoints
 SAVE_SHARE = 0.02  # of the time, at most, goes into checkpoints
 SMALLEST_LOSS_SCALE = 1e-4  # as fairseq's; below it, smaller numbers are not what the gradients lack
 NAMES_SHOWN = 6
-
-
-class TrainingDivergedError(FloatingPointError):
-    """The loss is no longer a number."""
-
-
-def require(name, value, kind, fits, meaning):
-    """Raise ValueError, in one clear line, unless a setting is of a kind (a class of `numbers`) and fits."""
-    if isinstance(value, bool) or not isinstance(value, kind) or not fits(value):
-        raise ValueError(f"{name} must be {meaning}, not {value!r}")
-
-
-def require_count(name, value):
-    """As `require`, for a number of things of which there must be one."""
-    require(name, value, Integral, lambda number: number >= 1, "a whole number, at least 1")
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a network is trained, apart from how long and how fast; BERT's own values where nothing else is given.
-
-    Parameters
-    ----------
-    warmup_ratio : float, default 0.1
-        Share of the steps in which the learning rate rises.
-    weight_decay : float, default 0.01
-        For weights; biases and LayerNorm have none.
-    clip_norm : float, default 1.0
-        Largest norm of the gradient of the mean loss.
-    accumulate : int, default 1
-        Number of batches whose gradients make one step, as if they were one batch.
-    epsilon : float, default 1e-6
-        Added to the root of AdamW's mean of squares, before it divides.
-    beta2 : float, default 0.999
-        Share of that mean which stays in each step.
-
-    Raises
-    ------
-    ValueError
-        A value is out of range or not a number.
-
-    Source: Devlin et al. 2018, section A.2, and the authors' code.
-    """
-
-    warmup_ratio: float = 0.1
-    weight_decay: float = 0.01
-    clip_norm: float = 1.0
-    accumulate: int = 1
-    epsilon: float = 1e-6
-    beta2: float = 0.999
-
-    def __post_init__(self):
-        require("warmup_ratio", self.warmup_ratio, Real, lambda x: 0 <= x <= 1, "a number from 0 to 1")
-        require("weight_decay", self.weight_decay, Real, lambda x: 0 <= x < math.inf, "a number, at least 0")
-        require("clip_norm", self.clip_norm, Real, _positive, "a number above 0")
-        require_count("accumulate", self.accumulate)
-        require("epsilon", self.epsilon, Real, _positive, "a number above 0")
-        require("beta2", self.beta2, Real, lambda x: 0 <= x < 1, "a number from 0 to 1, below 1")
-
-
-def _positive(number):
-    return 0 < number < math.inf
-
-
-def learning_rate(step, num_steps, peak, warmup_ratio):
-    """Learning rate of one step: up in a straight line for the warm-up, then down to 0.
-
-    Parameters
-    ----------
-    step : int
-        Counted from 1.
-    num_steps : int
-        Steps of the whole training.
-    peak : float
-    warmup_ratio : float
-        Share of the steps spent going up.
-
-    Source: Devlin et al. 2018, section A.2.
-    """
-    num_warmup = int(num_steps * warmup_ratio)
-    if step <= num_warmup:
-        return peak * step / num_warmup
-    return peak * (num_steps - step + 1) / (num_steps - num_warmup)
-
-
-def place(net, ctx):
-    """Move a network to the devices it will be trained on, if it is not there.
-
-    Parameters
-    ----------
-    net : mxnet.gluon.Block
-        Initialised.
-    ctx : mxnet.Context or list of mxnet.Context
-
-    Returns
-    -------
-    list of mxnet.Context
-
-    Raises
-    ------
-    NotImplementedError
-        The devices cannot compute in the network's precision.
-    ValueError
-        `ctx` is empty, or names a device twice.
-    """
-    devices = list_devices(ctx)
-    refuse_precision(precision_of(net), devices)
-    for parameter in net.collect_params().values():
-        if parameter.list_ctx() != devices:
-            parameter.reset_ctx(devices)
-    return devices
-
-
-def devices_of(net, ctx):
-    """The devices that `ctx` stands for, if a network is on them.
-
-    Parameters
-    ----------
-    net : mxnet.gluon.Block
-        Initialised; it may be on other devices as well.
-    ctx : mxnet.Context or list of mxnet.Context
-
-    Returns
-    -------
-    list of mxnet.Context
-
-    Raises
-    ------
-    ValueError
-        It is not; else as for `list_devices`.
-    """
-    devices = list_devices(ctx)
-    for parameter in net.collect_params().values():
-        if not set(devices) <= set(parameter.list_ctx()):
-            raise ValueError(
-                f"the network is on {parameter.list_ctx()}, not on {devices}: "
-                "move it with net.collect_params().reset_ctx(ctx)"
-            )
-    return devices
 
 
 def in_groups(batches, count):
@@ -560,49 +425,3 @@ def _changes(then, now):
             if old != new:
                 changed[key] = f"{key.replace('_', ' ')}: {old!r} there, {new!r} here"
     return "; ".join(changed.values())
-
-
-class RunningSums:
-    """Sums over a round that stay on the device and are read now and then: each reading waits for it.
-
-    Parameters
-    ----------
-    seconds : float, default 0
-        Spent before, in a run that is continued.
-    **totals
-        Sums so far.
-    """
-
-    def __init__(self, seconds=0.0, **totals):
-        self.seconds = seconds
-        self.totals = totals
-        self.pending = []
-        self.start()
-
-    @property
-    def tokens_per_second(self):
-        """Speed so far."""
-        return self.totals["tokens"] / self.seconds
-
-    def start(self):
-        """Start the clock."""
-        self.last_read = time.perf_counter()
-
-    def add(self, step, names, values, tokens):
-        """Add a step's sums: their names and an array of them."""
-        self.pending.append((step, names, values, tokens))
-        if time.perf_counter() - self.last_read > READ_INTERVAL:
-            self.read()
-
-    def read(self):
-        """Bring the totals up to date."""
-        for step, names, values, tokens in self.pending:
-            found = dict(zip(names, values.asnumpy().tolist(), strict=True))
-            if not math.isfinite(found["loss"]):
-                raise TrainingDivergedError(f"the loss became {found['loss']} at {step}")
-            for name, value in {**found, "tokens": tokens}.items():
-                self.totals[name] = self.totals.get(name, 0) + value
-        self.pending.clear()
-        now = time.perf_counter()
-        self.seconds += now - self.last_read
-        self.last_read = now

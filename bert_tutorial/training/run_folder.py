@@ -9,7 +9,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from .checkpoint import previous_path, remove_leftovers
+from ..machine.files import remove_leftovers
+from .checkpoint import previous_path
 
 CHECKPOINT = "checkpoint.safetensors"
 CHECKPOINTS = (CHECKPOINT, previous_path(CHECKPOINT).name)

@@ -3,7 +3,15 @@
 import inspect
 import io
 
-from bert_tutorial.course import drawing as figures
+from bert_tutorial.course import drawing, training_figures
+from bert_tutorial.course.attention_figures import (
+    plot_attention,
+    plot_attention_grid,
+    plot_cosines,
+    plot_cosines_by_layer,
+    plot_functions,
+    plot_positions,
+)
 from bert_tutorial.course.calibration import Bins
 from bert_tutorial.course.diagrams import (
     draw_classifier,
@@ -13,30 +21,23 @@ from bert_tutorial.course.diagrams import (
     draw_masking,
     draw_ns_classifier,
 )
-from bert_tutorial.course.drawing import (
-    LOOKS,
-    NEGATIVE,
-    POSITIVE,
-    LearningCurve,
-    PretrainingCurve,
-    plot_attention,
-    plot_attention_grid,
+from bert_tutorial.course.drawing import LOOKS, NEGATIVE, POSITIVE, show_source
+from bert_tutorial.course.review_figures import (
     plot_attributions,
     plot_cls_pca,
     plot_confusion,
-    plot_cosines,
-    plot_cosines_by_layer,
-    plot_functions,
+    plot_padding,
+    plot_reliability,
+    plot_sentiment,
+)
+from bert_tutorial.course.training_figures import (
+    LearningCurve,
+    PretrainingCurve,
     plot_learning_rate,
     plot_losses,
-    plot_padding,
-    plot_positions,
     plot_pretraining,
-    plot_reliability,
     plot_runs,
-    plot_sentiment,
     plot_speeds,
-    show_source,
 )
 
 import numpy as np
@@ -61,7 +62,7 @@ class Screen:
 @pytest.fixture
 def screen(monkeypatch):
     screen = Screen()
-    monkeypatch.setattr(figures, "DisplayHandle", lambda: screen)
+    monkeypatch.setattr(training_figures, "DisplayHandle", lambda: screen)
     return screen
 
 
@@ -83,7 +84,7 @@ def test_curve_is_one_picture_that_changes(screen):
 
 def test_source_is_shown_as_it_is(monkeypatch):
     shown = []
-    monkeypatch.setattr(figures, "display", lambda data, raw: shown.append(data))
+    monkeypatch.setattr(drawing, "display", lambda data, raw: shown.append(data))
     show_source(plot_pretraining)
     assert shown[0]["text/plain"] == inspect.getsource(plot_pretraining)
     page = BeautifulSoup(shown[0]["text/html"], "html.parser")

@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import replace
 
-from bert_tutorial.course.drawing import plot_pretraining, plot_transfer
+from bert_tutorial.course.training_figures import plot_pretraining, plot_transfer
 from bert_tutorial.course.transfer import Result, Task, compare, draw_labels, library_task, summarize
 from bert_tutorial.text.corpora import Corpus, Document
 

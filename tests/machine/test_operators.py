@@ -5,7 +5,7 @@ import resource
 from contextlib import suppress
 
 from bert_tutorial.blocks import AddNorm, EncoderBlock, MultiHeadAttention, PositionWiseFFN
-from bert_tutorial.machine import operators
+from bert_tutorial.machine import compiling, operators
 
 import mxnet as mx
 import numpy as np
@@ -259,7 +259,7 @@ def machine(tmp_path, monkeypatch):
         'while [ "$1" != -o ]; do shift; done\nhead -c 100000 /dev/zero > "$2"\n'
     )
     compiler.chmod(0o755)
-    monkeypatch.setattr(operators, "SOURCE", package / "operators.cc")
+    monkeypatch.setattr(compiling, "SOURCE", package / "operators.cc")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("BERT_TUTORIAL_CACHE", str(tmp_path / "shared"))
@@ -268,8 +268,7 @@ def machine(tmp_path, monkeypatch):
 
 
 def find():
-    compiler = operators._compiler()
-    return operators._library(compiler, operators._key(compiler))
+    return compiling.compiled_library()
 
 
 def compilations(machine):
@@ -325,9 +324,9 @@ def test_the_library_belongs_to_compiler_and_cpu(machine, monkeypatch):
     compiler = machine / "compiler"
     compiler.write_text(compiler.read_text().replace("version 1", "version 2"))
     assert find() != first
-    monkeypatch.setattr(operators, "cpu_flags", lambda: {"avx512f"})
+    monkeypatch.setattr(compiling, "cpu_flags", lambda: {"avx512f"})
     for name, wide in [("x86_64", True), ("aarch64", False)]:
-        monkeypatch.setattr(operators.platform, "machine", lambda name=name: name)
+        monkeypatch.setattr(compiling.platform, "machine", lambda name=name: name)
         find()
         assert ("-mprefer-vector-width=512" in compilations(machine)[-1]) == wide
     assert len(compilations(machine)) == 4

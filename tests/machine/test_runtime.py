@@ -10,8 +10,9 @@ import subprocess
 import sys
 
 from bert_tutorial import seed_everything
-from bert_tutorial.machine import runtime
-from bert_tutorial.machine.runtime import GPU
+from bert_tutorial.machine import cpu, cuda, devices, interrupts, runtime
+from bert_tutorial.machine.chosen import chosen
+from bert_tutorial.machine.cuda import GPU
 
 import mxnet as mx
 import numpy as np
@@ -20,10 +21,10 @@ import pytest
 REPORT = """
 import json, os
 import mxnet
-from bert_tutorial.machine.runtime import settings
+from bert_tutorial.machine.chosen import chosen
 assert int(mxnet.nd.ones((2, 3)).sum().asscalar()) == 6
 left = {k: v for k, v in os.environ.items() if k.startswith(("OMP_", "OPENBLAS_", "MXNET_"))}
-print(json.dumps({**vars(settings), "of_openmp": mxnet.base._LIB.omp_get_max_threads(), "left": left}))
+print(json.dumps({**vars(chosen), "of_openmp": mxnet.base._LIB.omp_get_max_threads(), "left": left}))
 """
 
 
@@ -41,9 +42,9 @@ def fresh(code, **variables):
 def test_all_physical_cores_are_used_and_no_trace_is_left_in_the_environment():
     """Finding 1: a process started from here would have taken it for the user's wish."""
     found = fresh("import bert_tutorial, d2l.mxnet, gluonnlp")
-    assert found["threads"] == found["of_openmp"] == runtime.usable_cores()
+    assert found["threads"] == found["of_openmp"] == cpu.usable_cores()
     assert found["lost"] == []
-    assert runtime.blas_kernels(runtime.cpu_flags()) in (None, found["blas_kernels"])
+    assert cpu.blas_kernels(cpu.cpu_flags()) in (None, found["blas_kernels"])
 
 
 @pytest.mark.parametrize(
@@ -56,7 +57,7 @@ def test_all_physical_cores_are_used_and_no_trace_is_left_in_the_environment():
 )
 def test_cpu_flags(machine, text, flags):
     """Finding 21: ARM calls them Features; an emulator may show the CPU below it."""
-    assert runtime._flags_of_cpuinfo(text, machine) == flags
+    assert cpu._flags_of_cpuinfo(text, machine) == flags
 
 
 @pytest.mark.slow
@@ -69,14 +70,14 @@ def test_the_users_environment_wins():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(runtime.blas_kernels(runtime.cpu_flags()) is None, reason="no better BLAS kernels known here")
+@pytest.mark.skipif(cpu.blas_kernels(cpu.cpu_flags()) is None, reason="no better BLAS kernels known here")
 def test_mxnet_loaded_first_keeps_its_threads_and_blas_kernels():
     found = fresh("import numpy; numpy.bool = numpy.bool_; import mxnet; import bert_tutorial")
     assert found["threads"] == found["of_openmp"]
     assert found["blas_kernels"] == "OpenBLAS's own choice"
     lost = "\n".join(found["lost"])
     assert "BLAS" in lost
-    assert ("cores" in lost) == (found["threads"] < runtime.usable_cores())
+    assert ("cores" in lost) == (found["threads"] < cpu.usable_cores())
 
 
 @pytest.mark.parametrize(
@@ -90,17 +91,17 @@ def test_mxnet_loaded_first_keeps_its_threads_and_blas_kernels():
     ],
 )
 def test_blas_kernels_fit_the_cpu(flags, kernels):
-    assert runtime.blas_kernels(set(flags.split())) == kernels
+    assert cpu.blas_kernels(set(flags.split())) == kernels
 
 
 @pytest.mark.parametrize(("content", "cpus"), [("150000 100000", 2), ("50000 100000", 1), ("max 100000", None)])
 def test_a_containers_quota_counts(tmp_path, content, cpus):
     (tmp_path / "cpu.max").write_text(content)
-    assert runtime._cgroup_cpus(tmp_path / "cpu.max") == cpus
+    assert cpu._cgroup_cpus(tmp_path / "cpu.max") == cpus
 
 
 def test_no_quota_file():
-    assert runtime._cgroup_cpus("/nowhere") is None
+    assert cpu._cgroup_cpus("/nowhere") is None
 
 
 @pytest.fixture
@@ -109,17 +110,17 @@ def machine(tmp_path, monkeypatch):
 
     def usable(cpus, with_sysfs=True, psutil=4, quota=None):
         find = functools.partial(physical_cores, folder=tmp_path if with_sysfs else tmp_path / "nowhere")
-        monkeypatch.setattr(runtime, "_physical_cores", find)
-        monkeypatch.setattr(runtime.psutil, "cpu_count", lambda logical: psutil)
-        monkeypatch.setattr(runtime.os, "sched_getaffinity", lambda pid: cpus, raising=False)
-        monkeypatch.setattr(runtime, "_cgroup_cpus", lambda: quota)
-        return runtime.usable_cores()
+        monkeypatch.setattr(cpu, "_physical_cores", find)
+        monkeypatch.setattr(cpu.psutil, "cpu_count", lambda logical: psutil)
+        monkeypatch.setattr(os, "sched_getaffinity", lambda pid: cpus, raising=False)
+        monkeypatch.setattr(cpu, "_cgroup_cpus", lambda: quota)
+        return cpu.usable_cores()
 
-    physical_cores = runtime._physical_cores
-    for cpu in range(8):
-        topology = tmp_path / f"cpu{cpu}" / "topology"
+    physical_cores = cpu._physical_cores
+    for i in range(8):
+        topology = tmp_path / f"cpu{i}" / "topology"
         topology.mkdir(parents=True)
-        (topology / "thread_siblings_list").write_text(f"{cpu % 4},{cpu % 4 + 4}\n")
+        (topology / "thread_siblings_list").write_text(f"{i % 4},{i % 4 + 4}\n")
     return usable
 
 
@@ -145,9 +146,9 @@ def test_the_quota_limits_the_cores(machine):
 def test_cores_without_affinity_masks(machine, monkeypatch):
     """As on macOS."""
     machine(range(8))
-    monkeypatch.delattr(runtime.os, "sched_getaffinity")
-    monkeypatch.setattr(runtime.os, "cpu_count", lambda: 6)
-    assert runtime.usable_cores() == 4
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    assert cpu.usable_cores() == 4
 
 
 def test_numpy_2_is_refused_with_the_remedy(monkeypatch):
@@ -167,7 +168,7 @@ T4, A100, ADA, H100, OLD = (
 
 
 @pytest.mark.parametrize(
-    ("gpus", "cuda", "device", "reason"),
+    ("gpus", "has_cuda", "device", "reason"),
     [
         ([], True, mx.cpu(), "no NVIDIA GPU"),
         ([T4], False, mx.cpu(), "CPU build"),
@@ -178,10 +179,10 @@ T4, A100, ADA, H100, OLD = (
         ([H100, ADA], True, mx.gpu(2), "L4 is supported"),
     ],
 )
-def test_device_choice(monkeypatch, gpus, cuda, device, reason):
-    monkeypatch.setattr(runtime, "list_gpus", lambda: gpus)
-    monkeypatch.setattr(runtime, "mxnet_has_cuda", lambda: cuda)
-    ctx, why = runtime.choose_device()
+def test_device_choice(monkeypatch, gpus, has_cuda, device, reason):
+    monkeypatch.setattr(devices, "list_gpus", lambda: gpus)
+    monkeypatch.setattr(devices, "mxnet_has_cuda", lambda: has_cuda)
+    ctx, why = devices.choose_device()
     assert ctx == device
     assert reason in why
 
@@ -212,31 +213,31 @@ def driver(monkeypatch, tmp_path):
         library = tmp_path / f"libcuda-{init}.so"
         command = ["cc", "-shared", "-fPIC", f"-DINIT={init}", "-x", "c", "-", "-o", library]
         subprocess.run(command, input=DRIVER, text=True, check=True)
-        monkeypatch.setattr(runtime.ctypes, "CDLL", lambda name: load({"libcuda.so.1": str(library)}[name]))
+        monkeypatch.setattr(cuda.ctypes, "CDLL", lambda name: load({"libcuda.so.1": str(library)}[name]))
 
-    load = runtime.ctypes.CDLL
+    load = cuda.ctypes.CDLL
     return install_driver
 
 
 def test_gpus_are_read_from_the_driver(driver):
     driver(init=0)
-    assert runtime.list_gpus() == [GPU(0, "Tesla T4", (7, 5)), GPU(1, "NVIDIA H100 80GB HBM3", (9, 0))]
-    assert runtime.driver_cuda_version() == (11, 2)
+    assert cuda.list_gpus() == [GPU(0, "Tesla T4", (7, 5)), GPU(1, "NVIDIA H100 80GB HBM3", (9, 0))]
+    assert cuda.driver_cuda_version() == (11, 2)
 
 
 def test_a_driver_without_a_gpu(driver):
     driver(init=100)  # CUDA_ERROR_NO_DEVICE
-    assert runtime.list_gpus() == []
-    assert runtime.driver_cuda_version() is None
+    assert cuda.list_gpus() == []
+    assert cuda.driver_cuda_version() is None
 
 
 def test_no_driver(monkeypatch):
     def load(name):
         raise OSError(f"{name}: cannot open shared object file")
 
-    monkeypatch.setattr(runtime.ctypes, "CDLL", load)
-    assert runtime.list_gpus() == []
-    assert runtime.driver_cuda_version() is None
+    monkeypatch.setattr(cuda.ctypes, "CDLL", load)
+    assert cuda.list_gpus() == []
+    assert cuda.driver_cuda_version() is None
 
 
 def install(folder, *packages):
@@ -261,11 +262,11 @@ def loaded(monkeypatch, tmp_path):
     driver.touch()
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     monkeypatch.delitem(sys.modules, "mxnet")
-    monkeypatch.setattr(runtime.ctypes, "CDLL", load)
+    monkeypatch.setattr(cuda.ctypes, "CDLL", load)
     monkeypatch.setenv("MXNET_USE_FUSION", "")  # so that it is put back
     monkeypatch.delenv("MXNET_USE_FUSION")
-    monkeypatch.setattr(runtime.settings, "own_variables", [])
-    for place in runtime.CUDA_LIBRARIES:
+    monkeypatch.setattr(chosen, "own_variables", [])
+    for place in cuda.CUDA_LIBRARIES:
         path = tmp_path / "nvidia" / place
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
@@ -274,9 +275,9 @@ def loaded(monkeypatch, tmp_path):
 
 def test_cuda_libraries_are_loaded_after_those_they_need(loaded, tmp_path):
     install(tmp_path, "mxnet-cu117")
-    runtime.load_cuda_libraries()
+    cuda.load_cuda_libraries()
     assert loaded[0] == "libcuda.so.1"
-    assert sorted(loaded[1:]) == sorted(os.path.basename(place) for place in runtime.CUDA_LIBRARIES)
+    assert sorted(loaded[1:]) == sorted(os.path.basename(place) for place in cuda.CUDA_LIBRARIES)
     for library in ("libcudnn.so.8", "libcusolver.so.11"):
         assert loaded.index("libcublasLt.so.11") < loaded.index("libcublas.so.11") < loaded.index(library)
 
@@ -286,58 +287,58 @@ def test_fused_operators_are_off_unless_the_user_wants_them(loaded, tmp_path, mo
     install(tmp_path, "mxnet-cu117")
     if users:
         monkeypatch.setenv("MXNET_USE_FUSION", users)
-    runtime.load_cuda_libraries()
+    cuda.load_cuda_libraries()
     assert os.environ["MXNET_USE_FUSION"] == (users or "0")
-    assert runtime.settings.own_variables == ([] if users else ["MXNET_USE_FUSION"])
+    assert chosen.own_variables == ([] if users else ["MXNET_USE_FUSION"])
 
 
 def test_cpu_build_loads_no_cuda_library(loaded, tmp_path):
     install(tmp_path, "mxnet")
-    runtime.load_cuda_libraries()
+    cuda.load_cuda_libraries()
     assert loaded == []
 
 
-@pytest.mark.parametrize("place", runtime.CUDA_LIBRARIES)
+@pytest.mark.parametrize("place", cuda.CUDA_LIBRARIES)
 def test_missing_cuda_library_names_its_package(loaded, tmp_path, place):
     install(tmp_path, "mxnet-cu117")
     (tmp_path / "nvidia" / place).unlink()
-    with pytest.raises(ImportError, match=runtime.CUDA_LIBRARIES[place]):
-        runtime.load_cuda_libraries()
+    with pytest.raises(ImportError, match=cuda.CUDA_LIBRARIES[place]):
+        cuda.load_cuda_libraries()
 
 
 def test_missing_driver_shows_the_way_to_the_cpu_build(loaded, tmp_path):
     install(tmp_path, "mxnet-cu117")
     (tmp_path / "driver").unlink()
     with pytest.raises(ImportError, match=r"libcuda\.so\.1.*pip install mxnet==1\.9\.1"):
-        runtime.load_cuda_libraries()
+        cuda.load_cuda_libraries()
     assert loaded == []
 
 
 def test_both_builds_are_refused(loaded, tmp_path):
     install(tmp_path, "mxnet", "mxnet-cu117")
     with pytest.raises(ImportError, match="pip uninstall"):
-        runtime.load_cuda_libraries()
+        cuda.load_cuda_libraries()
 
 
 @pytest.mark.parametrize(
-    ("gpu", "cuda", "advice"), [(H100, True, "use the CPU"), (T4, False, "make gpu"), (ADA, True, "has kernels")]
+    ("gpu", "has_cuda", "advice"), [(H100, True, "use the CPU"), (T4, False, "make gpu"), (ADA, True, "has kernels")]
 )
-def test_doctor_has_a_verdict_for_each_gpu(monkeypatch, capsys, gpu, cuda, advice):
-    for module in (runtime, doctor):
+def test_doctor_has_a_verdict_for_each_gpu(monkeypatch, capsys, gpu, has_cuda, advice):
+    for module in (devices, doctor):
         monkeypatch.setattr(module, "list_gpus", lambda: [gpu])
-        monkeypatch.setattr(module, "mxnet_has_cuda", lambda: cuda)
+        monkeypatch.setattr(module, "mxnet_has_cuda", lambda: has_cuda)
     monkeypatch.setattr(doctor, "driver_cuda_version", lambda: (10, 1))
     doctor.doctor()
     printed = capsys.readouterr().out
     (line,) = [line for line in printed.splitlines() if line.startswith(f"  GPU {gpu.index}, {gpu.name}")]
     assert advice in line
     (line,) = [line for line in printed.splitlines() if "CUDA 10.1" in line]
-    assert runtime.OLDEST_DRIVER in line
+    assert cuda.OLDEST_DRIVER in line
 
 
 @pytest.mark.gpu
 def test_a_supported_gpu_computes():
-    ctx, reason = runtime.choose_device()
+    ctx, reason = devices.choose_device()
     if ctx.device_type != "gpu":
         pytest.skip(f"no GPU that this MXNet can use: {reason}")
     assert mx.nd.ones((2, 2), ctx=ctx).sum().asscalar() == 4
@@ -373,11 +374,11 @@ def interrupt():
 def test_ctrl_c_during_a_deletion_is_kept():
     previous = signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a shell's foreground
     try:
-        runtime.keep_interrupts()
+        interrupts.keep_interrupts()
         Deleted()
         with pytest.raises(KeyboardInterrupt):
-            runtime.raise_kept_interrupt()
-        runtime.raise_kept_interrupt()
+            interrupts.raise_kept_interrupt()
+        interrupts.raise_kept_interrupt()
         with pytest.raises(KeyboardInterrupt):
             interrupt()
     finally:

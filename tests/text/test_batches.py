@@ -9,7 +9,6 @@ import tempfile
 import textwrap
 
 from bert_tutorial import FastTokenizer, SentimentClassifier, load_vocabulary
-from bert_tutorial import classifier as sentiment
 from bert_tutorial.text import batches
 from bert_tutorial.text.batches import CACHE_FROM, ROUND_LENGTH_TO, encode_dataset, make_loader
 
@@ -370,7 +369,7 @@ def test_predictions_come_in_the_order_of_the_texts(tiny_checkpoint, monkeypatch
     texts = ["great " * (i % 5 + 1) + "film " * (i % 3) + str(i) for i in range(40)]
     expected = [classifier.predict([text])[0] for text in texts]
     assert len(set(expected)) == len(texts)
-    monkeypatch.setattr(sentiment, "make_loader", without_labels)
+    monkeypatch.setattr("bert_tutorial.classifier.make_loader", without_labels)
     np.testing.assert_allclose(classifier.predict(texts, batch_size=7), expected, atol=1e-6)
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from bert_tutorial import load_imdb, load_reviews
 from bert_tutorial.cli import main
-from bert_tutorial.text import datasets, records
+from bert_tutorial.text import datasets, imdb, records
 from bert_tutorial.text.corpora import load_corpus
-from bert_tutorial.text.datasets import load_unlabelled_reviews
+from bert_tutorial.text.imdb import load_unlabelled_reviews
 
 import gluonnlp as nlp
 import numpy as np
@@ -53,7 +53,7 @@ def as_archive(folder, path):
 
 def as_json(folder, target):
     target.mkdir()
-    for split, folders in datasets.FOLDERS.items():
+    for split, folders in imdb.FOLDERS.items():
         names = [name for name in REVIEWS if name.startswith(folders)]
         pairs = [[REVIEWS[name], int(re.search(r"_(\d+)\.", name)[1])] for name in names]
         (target / f"{split}.json").write_text(json.dumps(pairs), encoding="utf-8")
@@ -279,7 +279,7 @@ def test_a_member_too_large_for_a_review_is_refused_by_name(tmp_path, kind):
 
 
 def test_large_files_that_are_no_reviews_do_not_matter(tmp_path, monkeypatch):
-    monkeypatch.setattr(datasets, "LARGEST_REVIEW", 5)
+    monkeypatch.setattr(imdb, "LARGEST_REVIEW", 5)
     content = {"train/pos/0_9.txt": b"Good.", "train/big.bin": bytes(2000), "test/pos/0_9.txt": b"Very long."}
     with tarfile.open(tmp_path / "a.tar", "w") as archive:
         for name, text in content.items():
@@ -350,9 +350,9 @@ def test_download_tries_the_hosts_in_order_and_keeps_json(folder, tmp_path, monk
             raise OSError("first host is down")
         as_archive(folder, path)
 
-    monkeypatch.setattr(datasets, "download", download)
+    monkeypatch.setattr(imdb, "download", download)
     assert len(load_imdb("train")) == 4
-    assert asked == list(datasets.ACL_IMDB_URLS.values())
+    assert asked == list(imdb.ACL_IMDB_URLS.values())
     assert len(load_imdb("test")) == 2
     assert len(asked) == 2, "the second split came from the cache"
     assert sorted(p.name for p in (tmp_path / "cache/imdb").iterdir()) == ["test.jsonl", "train.jsonl", "unsup.jsonl"]
@@ -368,9 +368,9 @@ def test_gluonnlp_is_the_last_source(cache, monkeypatch):
         asked[path.name] = known_hash
         path.write_text(json.dumps([[f"From {path.name}.", 0]]))
 
-    monkeypatch.setattr(datasets, "download", download)
+    monkeypatch.setattr(imdb, "download", download)
     assert load_unlabelled_reviews() == ["From unsup.json."]
-    assert asked == {f"{split}.json": known_hash for split, known_hash in datasets.GLUONNLP_HASHES.items()}
+    assert asked == {f"{split}.json": known_hash for split, known_hash in imdb.GLUONNLP_HASHES.items()}
     assert len(set(asked.values())) == 3
 
 

@@ -3,8 +3,11 @@
 from itertools import pairwise
 from types import SimpleNamespace
 
-from bert_tutorial.text.pretraining_examples import Masking, TokenizedCorpus, make_batch, make_pairs, tokenize_corpus
-from bert_tutorial.text.wordpiece import SPECIAL_TOKENS, FastTokenizer
+from bert_tutorial.text.masking import Masking
+from bert_tutorial.text.pretraining_examples import make_batch
+from bert_tutorial.text.sentence_pairs import TokenizedCorpus, make_pairs, tokenize_corpus
+from bert_tutorial.text.vocabulary import SPECIAL_TOKENS
+from bert_tutorial.text.wordpiece import FastTokenizer
 
 import gluonnlp as nlp
 import numpy as np

@@ -3,8 +3,9 @@
 import os
 import tempfile
 
-from bert_tutorial.text import records
-from bert_tutorial.text.records import Records, keep_on_disk, temporary_file
+from bert_tutorial.machine import files
+from bert_tutorial.machine.files import temporary_file
+from bert_tutorial.text.records import Records, keep_on_disk
 
 import pytest
 from hypothesis import given
@@ -18,7 +19,7 @@ def folders(tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     for name in ("disk", "memory"):
         (tmp_path / name).mkdir()
-    monkeypatch.setattr(records, "ON_DISK", str(tmp_path / "disk"))
+    monkeypatch.setattr(files, "ON_DISK", str(tmp_path / "disk"))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "memory"))
     return tmp_path
 

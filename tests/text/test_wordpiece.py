@@ -10,18 +10,17 @@ import sys
 import unicodedata
 
 from bert_tutorial.machine.fetching import cache_dir
-from bert_tutorial.text.datasets import load_imdb, load_reviews
-from bert_tutorial.text.wordpiece import (
+from bert_tutorial.text.imdb import load_imdb
+from bert_tutorial.text.tables import load_reviews
+from bert_tutorial.text.vocabulary import (
     ALPHABET,
     LONGEST_WORD,
     SPECIAL_TOKENS,
-    FastTokenizer,
     learn_vocabulary,
     load_vocabulary,
-    lookups,
-    make_tokenizer,
     save_vocabulary,
 )
+from bert_tutorial.text.wordpiece import FastTokenizer, lookups, make_tokenizer
 
 import gluonnlp as nlp
 import numpy as np

@@ -8,15 +8,13 @@ import subprocess
 import sys
 from contextlib import contextmanager
 
+from bert_tutorial.machine.files import atomic_path, remove_leftovers, write_text
 from bert_tutorial.training.checkpoint import (
-    atomic_path,
     checkpoint_exists,
     load_checkpoint,
     previous_path,
     remove_checkpoint,
-    remove_leftovers,
     save_checkpoint,
-    write_text,
 )
 
 import mxnet as mx
@@ -256,7 +254,7 @@ def test_saving_and_loading_hold_no_second_copy(tmp_path):
 import sys
 import bert_tutorial
 from bert_tutorial.training.checkpoint import load_checkpoint, save_checkpoint
-from bert_tutorial.machine.runtime import peak_memory
+from bert_tutorial.machine.memory import peak_memory
 from mxnet import nd
 
 arrays = {str(i): nd.ones((500, 1000)) for i in range(80)}  # 160 MB

@@ -15,10 +15,11 @@ from bert_tutorial import (
     train_loop,
 )
 from bert_tutorial.course.transfer import compare
-from bert_tutorial.pretraining import evaluate_pretraining, initialize_for_pretraining
+from bert_tutorial.pretraining import initialize_for_pretraining
 from bert_tutorial.text.pretraining_examples import Batch, Examples, split_batch
 from bert_tutorial.training import run as training
 from bert_tutorial.training.run import TrainingDivergedError
+from bert_tutorial.training.scoring import evaluate_pretraining
 
 import mxnet as mx
 import numpy as np

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from bert_tutorial.cli import main
-from bert_tutorial.machine.runtime import usable_cores
+from bert_tutorial.machine.cpu import usable_cores
 from bert_tutorial.training import launching
 from bert_tutorial.training.checkpoint import load_checkpoint
 from bert_tutorial.training.launching import WorkerError, launch
@@ -315,7 +315,7 @@ def test_other_machines_by_ssh(tmp_path, monkeypatch):
     monkeypatch.setattr(launching, "_is_here", lambda address: address != "127.0.0.2")
     addresses = {"this-one": "127.0.1.1", "node5": "127.0.0.2", "127.0.0.3": "127.0.0.3"}
     monkeypatch.setattr(launching.socket, "gethostbyname", addresses.__getitem__)
-    monkeypatch.setattr(launching.settings, "own_variables", ["MXNET_USE_FUSION"])
+    monkeypatch.setattr(launching.chosen, "own_variables", ["MXNET_USE_FUSION"])
     monkeypatch.setenv("MXNET_USE_FUSION", "0")
     monkeypatch.setenv("MXNET_CPU_WORKER_NTHREADS", "1")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)

@@ -3,11 +3,12 @@
 import errno
 import math
 import os
+import tempfile
 
 from bert_tutorial import train_loop
-from bert_tutorial.training import restoring
-from bert_tutorial.training.restoring import KeptValues
-from bert_tutorial.training.run import TrainingDivergedError
+from bert_tutorial.training import keeper
+from bert_tutorial.training.keeper import KeptValues
+from bert_tutorial.training.progress import TrainingDivergedError
 
 import mxnet as mx
 import numpy as np
@@ -23,7 +24,7 @@ class Files:
 
     def __init__(self, monkeypatch):
         self.kept, self.files = [], []
-        keep, make = KeptValues.keep, restoring.temporary_file
+        keep, make = KeptValues.keep, keeper.temporary_file
 
         def temporary_file():
             self.files.append(make())
@@ -33,7 +34,7 @@ class Files:
             self.kept.append(when)
             keep(kept, arrays, when)
 
-        monkeypatch.setattr(restoring, "temporary_file", temporary_file)
+        monkeypatch.setattr(keeper, "temporary_file", temporary_file)
         monkeypatch.setattr(KeptValues, "keep", keep_and_tell)
 
 
@@ -94,7 +95,7 @@ def test_nothing_is_kept_twice(files, valid, expected):
 def test_the_file_has_no_name(tmp_path, monkeypatch, checkpoint):
     """Finding 24: so a process that is killed leaves nothing. With a checkpoint it is beside it, on the same disk."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr(restoring.tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "tempdir", None)
     folder = tmp_path / "run"
     folder.mkdir()
     seen = []
@@ -117,7 +118,7 @@ def test_without_a_disk_the_values_are_kept_in_memory(monkeypatch, full):
             return open("/dev/full", "rb+")
         raise OSError(errno.EROFS, "read-only")
 
-    monkeypatch.setattr(restoring, "temporary_file", temporary_file)
+    monkeypatch.setattr(keeper, "temporary_file", temporary_file)
     net, start = build(ONE), parameters(build(ONE))
     with pytest.raises(TrainingDivergedError, match="before training"):
         train_loop(net, reviews([2, 3]), None, 1, 1e-3, ONE, lambda logits, labels: LOSS(logits, labels) * math.nan)

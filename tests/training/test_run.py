@@ -10,6 +10,7 @@ import threading
 from functools import cache, partial
 
 from bert_tutorial import BERTClassifier, BERTModel, Recipe, evaluate, seed_everything, train_loop
+from bert_tutorial.training import progress
 from bert_tutorial.training import run as training
 from bert_tutorial.training.checkpoint import load_checkpoint
 from bert_tutorial.training.run import Training, TrainingDivergedError
@@ -302,7 +303,7 @@ def test_divergence_after_a_resume(tmp_path, every_step, valid, kept):
 
 
 def test_a_diverged_run_is_not_saved(tmp_path, every_step, monkeypatch):
-    monkeypatch.setattr(training, "READ_INTERVAL", 100)
+    monkeypatch.setattr(progress, "READ_INTERVAL", 100)
     path = tmp_path / "c.params"
     with pytest.raises(TrainingDivergedError):
         run(path, Loss(3, not_a_number))
@@ -484,7 +485,8 @@ FINETUNE = """
 import json, math, os, random, signal, sys, time
 from pathlib import Path
 from bert_tutorial import cli
-from bert_tutorial.training import run as training
+from bert_tutorial.training import progress
+from bert_tutorial.training import run
 
 training.SAVE_INTERVAL, training.SAVE_SHARE = 0, math.inf
 *arguments, folder, kills = sys.argv[1:]

