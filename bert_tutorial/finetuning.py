@@ -1,4 +1,4 @@
-"""Fine-tuning a pre-trained BERT: the training loop, exact evaluation, prediction.
+"""Fine-tuning a pre-trained BERT: the recipe for reviews, and the loop for any classifier.
 
 In the shape comments: B samples, L positions.
 
@@ -6,18 +6,137 @@ Source: Devlin et al. 2018, sections 3.2 and A.3.
 """
 
 import math
+from dataclasses import dataclass
+from typing import NamedTuple
 
-from mxnet import autograd, nd
-from tqdm.auto import tqdm
+from mxnet import autograd, gluon
 
-from .training.devices import place, shares
+from .classifier import SentimentClassifier
+from .machine.devices import choose_device
+from .machine.seeds import seed_everything
+from .precision import set_precision
+from .text.datasets import load_dataset, split_off_validation
+from .training.devices import shares
+from .training.gluon_trainer import waits_for_input
 from .training.recipe import Recipe, require_count
 from .training.restoring import only_values_change
-from .training.run import Training, in_groups
-from .training.scoring import _count_right, _losses, evaluate
+from .training.run import Objective, Training, in_groups
+from .training.run_folder import RunFolder, settings_of
+from .training.scoring import Evaluation, count_right, evaluate, losses_of
 from .training.workers import ALONE
 
+MINIMUM_FOR_VALIDATION = 1000  # reviews; a tenth of fewer cannot tell one epoch from another
 PAPER = Recipe()
+
+
+class FineTuned(NamedTuple):
+    """What `finetune_reviews` gives."""
+
+    classifier: SentimentClassifier
+    history: list  # as of `train_loop`
+    score: Evaluation  # of the test reviews, in float32
+
+
+def finetune_reviews(
+    pretrained="minilm-l6",
+    data="sample",
+    *,
+    train_limit=None,
+    test_limit=None,
+    epochs=4,
+    batch_size=16,
+    max_length=256,
+    lr=3e-5,
+    precision="float32",
+    seed=1,
+    cached=True,
+    ctx=None,
+    output=None,
+    resume=False,
+    overwrite=False,
+    workers=ALONE,
+):
+    """Fine-tune a pre-trained BERT for sentiment, and score it on the test split: what `bert-tutorial finetune` does.
+
+    From `MINIMUM_FOR_VALIDATION` training reviews on, a tenth of them choose the best of several epochs.
+
+    Parameters
+    ----------
+    pretrained : str or path, default "minilm-l6"
+        As for `load_pretrained`.
+    data : str or path, default "sample"
+        As for `load_dataset`.
+    train_limit, test_limit : int, optional
+        Use this many reviews; all if not given.
+    epochs : int, default 4
+    batch_size : int, default 16
+        Of each worker.
+    max_length : int, default 256
+        Word pieces of a review, [CLS] and [SEP] included; the rest is cut.
+    lr : float, default 3e-5
+        The learning rate's peak.
+    precision : {"float32", "float16", "bfloat16"}
+        Of the dense layers in training, as for `set_precision`. The result is scored and saved in float32.
+    seed : int, default 1
+    cached : bool, default True
+        As for `encode_dataset`.
+    ctx : mxnet.Context or list of mxnet.Context, optional
+        As `choose_device` says if not given.
+    output : str or path, optional
+        Folder for the result and the unfinished run, which no other run is in. If not given, no file is written.
+    resume : bool, default False
+        Continue an unfinished run in `output`, with the same settings.
+    overwrite : bool, default False
+        Replace the run in `output`; its result stays until the new one takes its place.
+    workers : Workers, optional
+        As for `train_loop`.
+
+    Returns
+    -------
+    FineTuned
+
+    Raises
+    ------
+    FetchError, FileNotFoundError, TrainingDivergedError, NotImplementedError, ValueError, OSError
+        As for `SentimentClassifier.from_pretrained`, `load_dataset`, `set_precision`, `train_loop` and `RunFolder`.
+
+    Source: Devlin et al. 2018, section A.3.
+    """
+    with RunFolder(output, settings_of(locals()), resume, overwrite, workers) as folder:
+        train, test = load_dataset(data, "train", train_limit), load_dataset(data, "test", test_limit)
+        ctx, reason = choose_device() if ctx is None else (ctx, "as asked")
+        print(f"seed {seed}, device {ctx} ({reason})", flush=True)
+        seed_everything(seed)
+        classifier = SentimentClassifier.from_pretrained(pretrained, max_length, ctx)
+        set_precision(classifier.net, precision)
+        valid = None
+        if epochs > 1 and len(train) >= MINIMUM_FOR_VALIDATION:  # one epoch leaves nothing to choose
+            train, valid = split_off_validation(train)
+        print(
+            f"{len(train)} reviews to train on, {len(valid or [])} for validation, {len(test)} for the test", flush=True
+        )
+        folder.begin()
+        history = train_loop(
+            classifier.net,
+            classifier.batches(train, batch_size * workers.size, shuffle=True, cached=cached),
+            None,
+            epochs,
+            lr,
+            ctx,
+            gluon.loss.SoftmaxCELoss(),
+            valid_data=valid and classifier.batches(valid, batch_size, cached=cached),
+            seed=seed,
+            checkpoint=folder.checkpoint,
+            resume=resume,
+            settings={**folder.settings, "workers": workers.size},
+            workers=workers,
+        )
+        folder.save(classifier.save)
+        set_precision(classifier.net, "float32")
+        test_batches = classifier.batches(test, batch_size * workers.size, cached=cached)
+        score = evaluate(classifier.net, test_batches, ctx, workers=workers)
+        folder.finish(score._asdict(), history, ctx, seed)
+    return FineTuned(classifier, history, score)
 
 
 def train_loop(
@@ -99,84 +218,93 @@ def train_loop(
     if len(train_data) == 0:
         raise ValueError("train_data has no batches")
     require_count("num_epoch", num_epoch)
-    if resume and not checkpoint:
-        raise ValueError("resume needs the checkpoint to continue from")
     steps_per_epoch = math.ceil(len(train_data) / recipe.accumulate)
+    ends = range(0, steps_per_epoch * num_epoch + 1, steps_per_epoch)
     scored, score_name = (valid_data, "valid") if valid_data is not None else (test_data, "test")
     with only_values_change(net):
-        devices = place(net, ctx)
-        _finish_initialization(net, train_data, devices)
+        _finish_initialization(net, train_data)
         training = Training(
             net,
             lr,
-            steps_per_epoch * num_epoch,
+            ends[-1],
             recipe,
-            devices,
+            ctx,
             seed=seed,
             checkpoint=checkpoint,
+            resume=resume,
             settings=settings,
             keep_best=valid_data is not None,
             workers=workers,
         )
-        if resume:
-            training.restore()
-        for epoch in range(len(training.history) + 1, num_epoch + 1):
-            row = training.train(
-                (epoch - 1) * steps_per_epoch,
-                steps_per_epoch,
-                in_groups(train_data, recipe.accumulate),
-                lambda group: _backward(net, group, loss_fn, devices, workers, training.loss_scale),
-                _means,
-                f"epoch {epoch}/{num_epoch}",
-            )
-            row["epoch"] = epoch
-            if scored is not None:
-                score = evaluate(net, scored, devices, loss_fn, workers)
-                if not math.isnan(score.accuracy):
-                    row[f"{score_name}_accuracy"] = score.accuracy
-                row[f"{score_name}_loss"] = score.loss
-            training.finish_round(row)
-            tqdm.write(_describe(row))
-            if on_epoch:
-                on_epoch(row)
-        training.finish()
-    return training.history
+        objective = FineTuning(
+            net, train_data, scored, score_name, loss_fn, recipe.accumulate, training.devices, workers
+        )
+        return training.run(objective, ends, on_epoch)
 
 
-def _finish_initialization(net, train_data, devices):
+def _finish_initialization(net, train_data):
     """Show the network one batch if it has layers that still wait to see their input's size."""
-    if any(parameter._deferred_init for parameter in net.collect_params().values()):
+    parameters = net.collect_params().values()
+    if any(map(waits_for_input, parameters)):
         words, valid_length, segments, _ = next(iter(train_data))
-        net(*(array.as_in_context(devices[0]) for array in (words, segments, valid_length)))
+        device = next(iter(parameters)).list_ctx()[0]
+        net(*(array.as_in_context(device) for array in (words, segments, valid_length)))
 
 
-def _backward(net, group, loss_fn, devices, workers, loss_scale):
-    """Gradients of `loss_scale` times the group's mean loss, as far as this worker's samples go."""
-    num_samples = sum(len(labels) for *_, labels in group)
-    sums, tokens = {name: nd.zeros(1, devices[0]) for name in ("loss", "correct", "classified", "count")}, 0
-    for batch in group:
-        for words, valid_length, segments, labels in shares(batch, devices, workers):
-            with autograd.record():
-                logits = net(words, segments, valid_length)
-                losses = _losses(loss_fn, logits, labels)
-                loss = losses.sum() / num_samples * loss_scale
-            loss.backward()
-            correct, classified = _count_right(logits, labels)
-            sums["loss"] = sums["loss"] + losses.sum().as_in_context(devices[0])
-            sums["correct"] = sums["correct"] + correct.as_in_context(devices[0])
-            sums["classified"] = sums["classified"] + classified
-            sums["count"] = sums["count"] + len(labels)
-        tokens += int(batch[1].sum().asscalar())
-    return sums, tokens
+@dataclass
+class FineTuning(Objective):
+    """The mean loss of a batch's samples, of any loss function that gives one for each."""
 
+    net: gluon.nn.Block
+    train_data: gluon.data.DataLoader
+    scored: gluon.data.DataLoader
+    score_name: str
+    loss_fn: gluon.loss.Loss
+    accumulate: int
+    devices: list
+    workers: object
 
-def _means(sums):
-    means = {"train_loss": sums["loss"] / sums["count"]}
-    if sums["classified"]:
-        means["train_accuracy"] = sums["correct"] / sums["classified"]
-    return means
+    round_name = "epoch"
+    sums = ("loss", "correct", "classified", "count")
 
+    def groups(self, first_step, last_step):
+        return in_groups(self.train_data, self.accumulate)
 
-def _describe(row):
-    scores = [f"{key.replace('_', ' ')} {row[key]:.4f}" for key in row if key.endswith(("accuracy", "loss"))]
-    return f"epoch {row['epoch']}: {', '.join(scores)}, {row['tokens_per_second']:.0f} tokens/s, {row['seconds']:.0f} s"
+    def size(self, group):
+        return sum(len(labels) for *_, labels in group)
+
+    def num_tokens(self, group):
+        return sum(int(valid_length.sum().asscalar()) for _, valid_length, *_ in group)
+
+    def shares(self, batch):
+        return shares(batch, self.devices, self.workers)
+
+    def backward(self, share, size, loss_scale):
+        words, valid_length, segments, labels = share
+        with autograd.record():
+            logits = self.net(words, segments, valid_length)
+            losses = losses_of(self.loss_fn, logits, labels)
+            loss = losses.sum() / size * loss_scale
+        loss.backward()
+        correct, classified = count_right(logits, labels)
+        return {"loss": losses.sum(), "correct": correct, "classified": classified, "count": len(labels)}
+
+    def means(self, totals):
+        means = {"train_loss": totals["loss"] / totals["count"]}
+        if totals["classified"]:
+            means["train_accuracy"] = totals["correct"] / totals["classified"]
+        return means
+
+    def score(self, number, last_step):
+        row = {"epoch": number}
+        if self.scored is not None:
+            score = evaluate(self.net, self.scored, self.devices, self.loss_fn, self.workers)
+            if not math.isnan(score.accuracy):
+                row[f"{self.score_name}_accuracy"] = score.accuracy
+            row[f"{self.score_name}_loss"] = score.loss
+        return row
+
+    def describe(self, row):
+        scores = [f"{key.replace('_', ' ')} {row[key]:.4f}" for key in row if key.endswith(("accuracy", "loss"))]
+        speed = f"{row['tokens_per_second']:.0f} tokens/s, {row['seconds']:.0f} s"
+        return f"epoch {row['epoch']}: {', '.join(scores)}, {speed}"

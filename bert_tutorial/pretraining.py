@@ -1,71 +1,195 @@
-"""Pre-training BERT: the model with both heads, its loss, the training loop, and what the model has learned.
+"""Pre-training BERT: the recipe for a corpus, the loop, and what the model has learned.
 
-In the shape comments: B samples, L positions, C units, M masked positions, V word pieces.
+In the shape comments: B samples, L positions, M masked positions, V word pieces.
 
 Source: Devlin et al. 2018, section 3.1 and appendix A.
 """
 
 import math
 from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
-from mxnet import autograd, cpu, nd
-from tqdm.auto import tqdm
+from mxnet import autograd, nd
 
-from .heads import PretrainingLoss
-from .machine.devices import list_devices
+from .encoder import BERTModel
+from .heads import BERTForPreTraining, PretrainingLoss
+from .machine.devices import choose_device, list_devices
+from .machine.seeds import seed_everything
+from .precision import refuse_precision, set_precision
+from .text.corpora import load_corpus
+from .text.pretraining_examples import Examples
+from .text.sentence_pairs import tokenize_corpus
+from .text.vocabulary import learn_vocabulary
 from .text.wordpiece import make_tokenizer
+from .training.devices import example_shares
+from .training.initialization import initialize_for_pretraining, start_decoder, word_frequencies
 from .training.recipe import Recipe, require_count
 from .training.restoring import only_values_change
-from .training.run import Training, in_groups
-from .training.scoring import _shares, evaluate_pretraining
+from .training.run import Objective, Training, in_groups
+from .training.run_folder import RunFolder, settings_of
+from .training.scoring import PretrainingScore, evaluate_pretraining
 from .training.workers import ALONE
+from .weights.config import model_settings, pretrained_config, read_config, tokenizer_settings
 from .weights.loading import load_for_pretraining
+from .weights.saving import save_pretrained
+from .weights.sources import pretrained_folder
 
 SCORED_PER_ROUND = 1024  # pairs; the whole held-out text is scored at the end
 # not the paper's: beta2 for a run of thousands of steps instead of a million, epsilon for gradients small at the start
 SHORT_RUN = Recipe(epsilon=1e-8, beta2=0.98)
 
 
-def word_frequencies(corpus, vocab_size):
-    """Share of each word piece in a text, (vocab_size,); one that does not occur counts as if it did once."""
-    counts = np.bincount(corpus.ids, minlength=vocab_size) + 1
-    return counts / counts.sum()
+class PreTrained(NamedTuple):
+    """What `pretrain_corpus` gives."""
+
+    net: BERTForPreTraining
+    vocabulary: object
+    history: list  # as of `pretrain_loop`
+    score: PretrainingScore  # of the text held out, in float32
+    most_frequent: str  # word piece of the training text: what to guess without a network
 
 
-def initialize_for_pretraining(net, frequencies, ctx=None):
-    """Give a BERTForPreTraining its first parameters.
-
-    The normal's deviation is 1 / sqrt(units) instead of BERT's 0.02, and the decoder starts from the word pieces'
-    frequencies instead of learning them first. BERT's own values suit 768 units and days of training: with few units
-    and the high learning rate of a short run, all encodings collapse into one vector and stay there.
+def pretrain_corpus(
+    corpus="docstrings",
+    *,
+    limit=None,
+    pretrained=None,
+    layers=2,
+    units=128,
+    heads=2,
+    vocab_size=6000,
+    steps=7000,
+    batch_size=32,
+    max_length=64,
+    lr=2e-3,
+    whole_words=False,
+    mlm_only=False,
+    precision="float32",
+    seed=1,
+    ctx=None,
+    output=None,
+    resume=False,
+    overwrite=False,
+    workers=ALONE,
+):
+    """Pre-train a BERT on plain text, and score it on held-out text: what `bert-tutorial pretrain` does.
 
     Parameters
     ----------
-    net : BERTForPreTraining
-    frequencies : np.ndarray
-        From `word_frequencies`, (V,).
-    ctx : mxnet.Context or list of mxnet.Context, optional
-        Devices of the parameters; the CPU if not given.
+    corpus : str or path, default "docstrings"
+        As for `load_corpus`.
+    limit : int, optional
+        Use this many documents; all if not given.
+    pretrained : str or path, optional
+        Go on from this BERT, as for `load_pretrained`; a new one if not given.
+    layers, units, heads, vocab_size : int
+        Of a new BERT; `units` a multiple of `heads`.
+    steps : int, default 7000
+        A batch each.
+    batch_size : int, default 32
+        Of each worker.
+    max_length : int, default 64
+        Word pieces of an example.
+    lr : float, default 2e-3
+        The learning rate's peak; about 1e-4 to go on from a published BERT.
+    whole_words : bool, default False
+        Mask whole words, not word pieces.
+    mlm_only : bool, default False
+        No next-sentence prediction: examples are stretches of one document.
+    precision, seed, ctx, output, resume, overwrite, workers
+        As for `finetune_reviews`.
+
+    Returns
+    -------
+    PreTrained
 
     Raises
     ------
-    ValueError
-        No device, or one twice.
+    FetchError, FileNotFoundError, TrainingDivergedError, NotImplementedError, ValueError, OSError
+        As for `load_corpus`, `load_for_pretraining`, `pretrain_loop` and `RunFolder`; ValueError also for settings that
+        do not fit each other.
+
+    Source: Devlin et al. 2018, section A.2.
     """
-    units = net.bert.encoder.word_embed.weight.shape[1]
-    net.initialize(ctx=list_devices(cpu() if ctx is None else ctx))
-    for name, parameter in net._collect_params_with_prefix().items():
-        if name.endswith("weight"):
-            parameter.set_data(nd.random.normal(0, units**-0.5, shape=parameter.shape, ctx=cpu()))
-    start_decoder(net, frequencies)
+    with RunFolder(output, settings_of(locals()), resume, overwrite, workers) as folder:
+        ctx, reason = choose_device() if ctx is None else (ctx, "as asked")
+        print(f"seed {seed}, device {ctx} ({reason})", flush=True)
+        refuse_precision(precision, list_devices(ctx))
+        if not pretrained and units % heads:
+            raise ValueError(f"units must be a multiple of heads: {units} is none of {heads}")
+        seed_everything(seed)
+        text = load_corpus(corpus, limit)
+        print(text.describe(), flush=True)
+        parts = text.split()
+        if pretrained:
+            net, vocabulary, config, tokenizer = _published_bert(pretrained, max_length, ctx)
+        else:
+            net, vocabulary, config, tokenizer = _new_bert(parts[0], vocab_size, layers, units, heads, max_length)
+        train, valid = (
+            Examples(
+                tokenize_corpus(part.documents, tokenizer),
+                vocabulary,
+                batch_size * workers.size,
+                max_length,
+                not mlm_only,
+                whole_words,
+            )
+            for part in parts
+        )
+        frequencies = word_frequencies(train.corpus, len(vocabulary))
+        if pretrained:
+            start_decoder(net, frequencies)  # minilm-l6 was published without one
+        else:
+            initialize_for_pretraining(net, frequencies, ctx)
+        net.hybridize(static_alloc=True)
+        set_precision(net, precision)
+        print(
+            f"vocabulary of {len(vocabulary)}; {len(train.corpus.ids):,} word pieces of text to train on, "
+            f"{len(valid.corpus.ids):,} held out",
+            flush=True,
+        )
+        folder.begin()
+        history = pretrain_loop(
+            net,
+            train,
+            valid,
+            steps,
+            lr,
+            ctx,
+            seed=seed,
+            checkpoint=folder.checkpoint,
+            resume=resume,
+            settings={**folder.settings, "text": text.describe(), "workers": workers.size},
+            workers=workers,
+        )
+        config |= {"bert_tutorial": {"tokenizer": tokenizer.settings}}
+        folder.save(lambda path: save_pretrained(path, net, vocabulary, config))
+        set_precision(net, "float32")
+        score = evaluate_pretraining(net, valid, ctx, frequencies, workers=workers)
+        folder.finish({**score._asdict(), "perplexity": score.perplexity}, history, ctx, seed)
+    return PreTrained(net, vocabulary, history, score, vocabulary.idx_to_token[int(frequencies.argmax())])
 
 
-def start_decoder(net, frequencies):
-    """Let a decoder that was never trained, so that its biases are 0, start from the word pieces' frequencies (V,)."""
-    bias = net.mlm_decoder.decoder[3].bias
-    if not bias.list_data()[0].asnumpy().any():
-        bias.set_data(nd.array(np.log(frequencies), cpu()))
+def _published_bert(name_or_path, max_length, ctx):
+    """Network, vocabulary, configuration and tokenizer of published weights."""
+    net, vocabulary = load_for_pretraining(name_or_path, ctx)
+    folder = pretrained_folder(name_or_path)
+    config = read_config(folder)
+    positions = model_settings(config)["max_length"]
+    if max_length > positions:
+        raise ValueError(f"max_length must be at most {positions}, the positions of {name_or_path}")
+    return net, vocabulary, config, make_tokenizer(vocabulary, tokenizer_settings(folder))
+
+
+def _new_bert(corpus, vocab_size, layers, units, heads, max_length):
+    """As `_published_bert`, of a network without values and with the word pieces of a corpus."""
+    sentences = (sentence for document in corpus.documents for sentence in document.sentences)
+    vocabulary = learn_vocabulary(sentences, vocab_size)
+    config = pretrained_config(len(vocabulary), units, 4 * units, heads, layers, 0.1, max_length)
+    # dropout is for fine-tuning: a short run does not see its text often enough to learn it by heart
+    net = BERTForPreTraining(BERTModel(**{**model_settings(config), "dropout": 0}))
+    return net, vocabulary, config, make_tokenizer(vocabulary, {})
 
 
 def pretrain_loop(
@@ -127,91 +251,93 @@ def pretrain_loop(
 
     Source: Devlin et al. 2018, section A.2.
     """
-    if resume and not checkpoint:
-        raise ValueError("resume needs the checkpoint to continue from")
     require_count("rounds", rounds)
-    frequencies = word_frequencies(train.corpus, len(train.vocabulary))
-    loss_fn = PretrainingLoss()
-    loss_fn.hybridize(static_alloc=True)
+    rounds = min(rounds, num_steps)
     with only_values_change(net):
         if not train.next_sentence:  # the loss does not use them
             for block in (net.bert.pooler, net.ns_classifier):
                 block.collect_params().setattr("grad_req", "null")
         training = Training(
-            net, lr, num_steps, recipe, ctx, seed=seed, checkpoint=checkpoint, settings=settings, workers=workers
+            net,
+            lr,
+            num_steps,
+            recipe,
+            ctx,
+            seed=seed,
+            checkpoint=checkpoint,
+            resume=resume,
+            settings=settings,
+            workers=workers,
         )
-        if resume:
-            training.restore()
-        rounds = min(rounds, num_steps)
-
-        def backward(group):
-            random = np.random.RandomState(training.seed_of(training.step + 1))  # masks follow from the step
-            batches = [train.batch(pairs, random) for pairs in group]
-            return _backward(net, batches, loss_fn, training.devices, workers, train.next_sentence, training.loss_scale)
-
-        groups = in_groups(train.stream(training.seed), recipe.accumulate)
-        groups = islice(groups, num_steps * len(training.history) // rounds, None)
-        for number in range(len(training.history) + 1, rounds + 1):
-            first_step, last_step = num_steps * (number - 1) // rounds, num_steps * number // rounds
-            row = training.train(
-                first_step,
-                last_step - first_step,
-                islice(groups, last_step - first_step),
-                backward,
-                _means,
-                f"round {number}/{rounds}",
-            )
-            score = evaluate_pretraining(net, valid, training.devices, frequencies, SCORED_PER_ROUND, workers)
-            row |= {
-                "step": last_step,
-                "valid_mlm_accuracy": score.mlm_accuracy,
-                "valid_perplexity": score.perplexity,
-                "valid_ns_accuracy": score.ns_accuracy,
-            }
-            training.finish_round(row)
-            tqdm.write(_describe(row))
-            if on_round:
-                on_round(row)
-        training.finish()
-    return training.history
+        objective = PreTraining(net, train, valid, recipe.accumulate, training, workers)
+        return training.run(objective, [num_steps * number // rounds for number in range(rounds + 1)], on_round)
 
 
-def _backward(net, batches, loss_fn, devices, workers, next_sentence, loss_scale):
-    """This worker's part of the gradients of `loss_scale` times the loss.
+class PreTraining(Objective):
+    """The mean loss over a step's masked word pieces, plus the mean over its pairs of sentences."""
 
-    That is the mean over all the batches' masked word pieces plus the mean over their pairs.
-    """
-    num_masked = max(1.0, sum(batch.masked_weights.sum() for batch in batches))
-    num_pairs = sum(len(batch.words) for batch in batches)
-    sums = {name: nd.zeros(1, devices[0]) for name in ("loss", "mlm_loss", "ns_loss")}
-    sums["steps"] = nd.full(1, float(workers.rank == 0), devices[0])
-    shares = (share for batch in batches for share in _shares(batch, devices, workers))
-    for part, (words, segments, valid_length, masked_positions, *labels) in shares:
+    round_name = "round"
+    sums = ("loss", "mlm_loss", "ns_loss")
+
+    def __init__(self, net, train, valid, accumulate, training, workers):
+        self.net, self.train, self.valid, self.training, self.workers = net, train, valid, training, workers
+        self.frequencies = word_frequencies(train.corpus, len(train.vocabulary))
+        self.loss_fn = PretrainingLoss()
+        self.loss_fn.hybridize(static_alloc=True)
+        self.pairs = in_groups(train.stream(training.seed), accumulate)  # of the whole run
+        self.drawn = 0  # steps
+
+    def groups(self, first_step, last_step):
+        pairs = islice(self.pairs, first_step - self.drawn, last_step - self.drawn)
+        self.drawn = last_step
+        for step, group in enumerate(pairs, start=first_step + 1):
+            random = np.random.RandomState(self.training.seed_of(step))  # masks follow from the step
+            yield [self.train.batch(pairs, random) for pairs in group]
+
+    def size(self, group):
+        num_masked = max(1.0, sum(batch.masked_weights.sum() for batch in group))
+        return num_masked, sum(len(batch.words) for batch in group)
+
+    def num_tokens(self, group):
+        return sum(int(batch.valid_length.sum()) for batch in group)
+
+    def shares(self, batch):
+        return example_shares(batch, self.training.devices, self.workers)
+
+    def backward(self, share, size, loss_scale):
+        num_masked, num_pairs = size
+        part, (words, segments, valid_length, masked_positions, *labels) = share
         with autograd.record():
-            logits = net(words, segments, valid_length, masked_positions)
-            mlm_loss, ns_loss = loss_fn(*logits, *labels)  # the part's means
+            logits = self.net(words, segments, valid_length, masked_positions)
+            mlm_loss, ns_loss = self.loss_fn(*logits, *labels)  # the part's means
             mlm_loss = mlm_loss * float(part.masked_weights.sum() / num_masked)
             ns_loss = ns_loss * (len(part.words) / num_pairs)
-            loss = mlm_loss + ns_loss if next_sentence else mlm_loss
+            loss = mlm_loss + ns_loss if self.train.next_sentence else mlm_loss
             scaled_loss = loss * loss_scale
         scaled_loss.backward()
-        for name, value in (("loss", loss), ("mlm_loss", mlm_loss), ("ns_loss", ns_loss)):
-            sums[name] = sums[name] + value.as_in_context(devices[0])
-    return sums, sum(int(batch.valid_length.sum()) for batch in batches)
+        return {"loss": loss, "mlm_loss": mlm_loss, "ns_loss": ns_loss}
 
+    def means(self, totals):
+        return {name: totals[name] / totals["steps"] for name in ("mlm_loss", "ns_loss")}
 
-def _means(sums):
-    return {name: sums[name] / sums["steps"] for name in ("mlm_loss", "ns_loss")}
+    def score(self, number, last_step):
+        devices = self.training.devices
+        score = evaluate_pretraining(self.net, self.valid, devices, self.frequencies, SCORED_PER_ROUND, self.workers)
+        return {
+            "step": last_step,
+            "valid_mlm_accuracy": score.mlm_accuracy,
+            "valid_perplexity": score.perplexity,
+            "valid_ns_accuracy": score.ns_accuracy,
+        }
 
-
-def _describe(row):
-    parts = [
-        f"step {row['step']}: masked word pieces: loss {row['mlm_loss']:.3f}, held out {row['valid_mlm_accuracy']:.3f} "
-        f"right, perplexity {row['valid_perplexity']:.1f}"
-    ]
-    if not math.isnan(row["valid_ns_accuracy"]):
-        parts.append(f"next sentence: loss {row['ns_loss']:.3f}, held out {row['valid_ns_accuracy']:.3f} right")
-    return "; ".join([*parts, f"{row['tokens_per_second']:.0f} tokens/s"])
+    def describe(self, row):
+        parts = [
+            f"step {row['step']}: masked word pieces: loss {row['mlm_loss']:.3f}, held out "
+            f"{row['valid_mlm_accuracy']:.3f} right, perplexity {row['valid_perplexity']:.1f}"
+        ]
+        if not math.isnan(row["valid_ns_accuracy"]):
+            parts.append(f"next sentence: loss {row['ns_loss']:.3f}, held out {row['valid_ns_accuracy']:.3f} right")
+        return "; ".join([*parts, f"{row['tokens_per_second']:.0f} tokens/s"])
 
 
 def fill_mask(text, net=None, vocabulary=None, count=5):

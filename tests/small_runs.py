@@ -9,11 +9,11 @@ from bert_tutorial import (
     seed_everything,
     train_loop,
 )
-from bert_tutorial.pretraining import initialize_for_pretraining, word_frequencies
 from bert_tutorial.text.pretraining_examples import Examples
 from bert_tutorial.text.sentence_pairs import tokenize_corpus
 from bert_tutorial.text.vocabulary import learn_vocabulary
 from bert_tutorial.text.wordpiece import FastTokenizer
+from bert_tutorial.training.initialization import initialize_for_pretraining, word_frequencies
 
 import mxnet as mx
 import numpy as np

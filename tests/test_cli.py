@@ -10,14 +10,23 @@ import subprocess
 import sys
 import time
 
-from bert_tutorial import SentimentClassifier, cli, fill_mask, load_for_pretraining, load_pretrained
+from bert_tutorial import (
+    SentimentClassifier,
+    cli,
+    fill_mask,
+    finetuning,
+    load_for_pretraining,
+    load_pretrained,
+    pretraining,
+)
 from bert_tutorial.cli import main
 from bert_tutorial.machine import operators
 from bert_tutorial.machine.cpu import cpu_flags
 from bert_tutorial.machine.fetching import download, fetch
 from bert_tutorial.quantization import VNNI
 from bert_tutorial.text import batches
-from bert_tutorial.training import run as training
+from bert_tutorial.training import keeper
+from bert_tutorial.training.run import Training
 from bert_tutorial.training.run_folder import CHECKPOINT, CHECKPOINTS, claim
 
 import pytest
@@ -118,7 +127,7 @@ def test_the_same_seed_gives_the_same_numbers(tiny_checkpoint, table, tmp_path):
 
 
 def test_large_sets_give_a_validation_split(tiny_checkpoint, table, tmp_path, monkeypatch):
-    monkeypatch.setattr(cli, "MINIMUM_FOR_VALIDATION", 160)
+    monkeypatch.setattr(finetuning, "MINIMUM_FOR_VALIDATION", 160)
     options = ("--epochs", 2, "--max-length", 32, "--output", tmp_path)
     output = run("finetune", "--pretrained", tiny_checkpoint, "--data", table, *options).output
     assert "144 reviews to train on, 16 for validation, 42 for the test" in output
@@ -203,7 +212,7 @@ def test_a_folder_that_is_no_result(tmp_path, finetuned):
 
 def test_output_that_cannot_be_written_is_said_before_training(tmp_path, tiny_checkpoint, monkeypatch):
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr(cli, "train_loop", lambda *_, **__: pytest.fail("training started"))
+    monkeypatch.setattr(finetuning, "train_loop", lambda *_, **__: pytest.fail("training started"))
     run("finetune", "--pretrained", tiny_checkpoint, "--output", tmp_path / "file", code=1)
 
 
@@ -250,14 +259,14 @@ def test_a_run_stopped_within_an_epoch_of_reviews_on_disk_ends_with_the_same_bit
 ):
     """Stopped before its 14th step; the data is then read and tokenised anew, for the cache is lost, too."""
     monkeypatch.setattr(batches, "CACHE_FROM", 10)
-    monkeypatch.setattr(cli, "MINIMUM_FOR_VALIDATION", 100)
-    monkeypatch.setattr(training, "SAVE_INTERVAL", 0)
-    monkeypatch.setattr(training, "SAVE_SHARE", math.inf)
+    monkeypatch.setattr(finetuning, "MINIMUM_FOR_VALIDATION", 100)
+    monkeypatch.setattr(keeper, "SAVE_INTERVAL", 0)
+    monkeypatch.setattr(keeper, "SAVE_SHARE", math.inf)
     settings = ("--pretrained", tiny_checkpoint, "--data", table, "--epochs", 2, "--batch-size", 8, "--max-length", 32)
     run("finetune", *settings, "--output", tmp_path / "whole")
     files = list((cache / "tokenised").iterdir())
     assert len(files) == 3, "training, validation, test"
-    take_step = training.Training._step
+    take_step = Training._step
 
     def stop(self, step, *arguments):
         if step == 14:
@@ -265,7 +274,7 @@ def test_a_run_stopped_within_an_epoch_of_reviews_on_disk_ends_with_the_same_bit
         take_step(self, step, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training.Training, "_step", stop)
+        patch.setattr(Training, "_step", stop)
         run("finetune", *settings, "--output", tmp_path / "stopped", code=1)
     shutil.rmtree(cache)
     run("finetune", *settings, "--output", tmp_path / "stopped", "--resume")
@@ -281,8 +290,8 @@ def test_a_killed_run_on_reviews_on_disk_ends_with_the_same_bits(tiny_checkpoint
     rows = [f"{split},{i % 2},{i} {words[i % 2] * (i % 9 + 1)}" for split in ("train", "test") for i in range(1500)]
     path.write_text("\n".join(["split,label,text", *rows]))
     code = (
-        "from bert_tutorial import cli; from bert_tutorial.training import run\n"
-        "training.SAVE_INTERVAL, training.SAVE_SHARE = 0, float('inf'); "
+        "from bert_tutorial import cli; from bert_tutorial.training import keeper\n"
+        "keeper.SAVE_INTERVAL, keeper.SAVE_SHARE = 0, float('inf'); "
         "cli.main()"
     )
     settings = ("--pretrained", tiny_checkpoint, "--data", path, "--epochs", 1, "--batch-size", 8, "--max-length", 64)
@@ -306,8 +315,8 @@ def test_a_killed_run_on_reviews_on_disk_ends_with_the_same_bits(tiny_checkpoint
 @pytest.fixture
 def no_work(monkeypatch):
     """Neither data nor weights are read."""
-    for name in ("load_dataset", "load_corpus", "choose_device"):
-        monkeypatch.setattr(cli, name, lambda *_, **__: pytest.fail("work began"))
+    for module, name in ((finetuning, "load_dataset"), (pretraining, "load_corpus"), (pretraining, "choose_device")):
+        monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("work began"))
 
 
 def error_of(*arguments, code=1):
@@ -565,7 +574,7 @@ def test_an_interrupted_pretraining_ends_with_the_same_weights(pretrained, texts
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(training.Training, "finish_round", interrupt)
+        patch.setattr(Training, "finish_round", interrupt)
         error = run("pretrain", "--corpus", texts, *TINY, "--output", tmp_path, code=1).stderr
     assert "interrupted" in error
     assert "--resume" in error
@@ -581,7 +590,7 @@ def test_an_interrupted_pretraining_ends_with_the_same_weights(pretrained, texts
     [
         (("--corpus", "nowhere"), "no file or folder"),
         (("--vocab-size", 7), "give at least"),
-        (("--units", 15), "multiple of --heads"),
+        (("--units", 15), "multiple of heads"),
         (("--pretrained", "nowhere"), "no folder"),
         (("--limit", 2, "--max-length", 300, "--pretrained"), "positions"),
         (("--lr", -1), "lr must be"),

@@ -24,11 +24,11 @@ from bert_tutorial.machine import operators
 from bert_tutorial.machine.cpu import cpu_flags
 from bert_tutorial.machine.cuda import mxnet_has_cuda
 from bert_tutorial.machine.devices import list_devices
-from bert_tutorial.pretraining import initialize_for_pretraining, word_frequencies
 from bert_tutorial.quantization import VNNI, quantize
 from bert_tutorial.text.pretraining_examples import Examples
 from bert_tutorial.text.sentence_pairs import tokenize_corpus
 from bert_tutorial.training import checkpoint
+from bert_tutorial.training.initialization import initialize_for_pretraining, word_frequencies
 
 import mxnet as mx
 import pytest

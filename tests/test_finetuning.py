@@ -14,9 +14,9 @@ from bert_tutorial import (
     seed_everything,
     train_loop,
 )
-from bert_tutorial.training import progress
-from bert_tutorial.training import run as training
-from bert_tutorial.training.run import TrainingDivergedError, learning_rate
+from bert_tutorial.training import keeper, progress
+from bert_tutorial.training.progress import TrainingDivergedError
+from bert_tutorial.training.recipe import learning_rate
 
 import gluonnlp as nlp
 import mxnet as mx
@@ -406,8 +406,8 @@ def test_what_the_loss_does_not_use_stays_as_it_is(kind, ctx, capsys):
 
 def test_unused_parameters_after_a_resume(tmp_path, monkeypatch):
     """Finding 33: the same ones, and the same bits."""
-    monkeypatch.setattr(training, "SAVE_INTERVAL", 0)
-    monkeypatch.setattr(training, "SAVE_SHARE", math.inf)
+    monkeypatch.setattr(keeper, "SAVE_INTERVAL", 0)
+    monkeypatch.setattr(keeper, "SAVE_SHARE", math.inf)
     whole, net, path = mean_pooling("ours"), mean_pooling("ours"), tmp_path / "c.params"
     history = fine_tune_mean_pooling(whole, CTX)
     with pytest.raises(ZeroDivisionError):

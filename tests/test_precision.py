@@ -25,14 +25,14 @@ from bert_tutorial.heads import PretrainingLoss
 from bert_tutorial.machine import operators
 from bert_tutorial.machine.cpu import cpu_flags
 from bert_tutorial.precision import BFLOAT16, precision_of, refuse_precision
-from bert_tutorial.pretraining import initialize_for_pretraining, word_frequencies
 from bert_tutorial.quantization import VNNI, quantize
 from bert_tutorial.text.pretraining_examples import Examples
 from bert_tutorial.text.sentence_pairs import tokenize_corpus
 from bert_tutorial.text.vocabulary import learn_vocabulary
 from bert_tutorial.text.wordpiece import FastTokenizer
-from bert_tutorial.training import run as training
+from bert_tutorial.training import keeper, step
 from bert_tutorial.training.checkpoint import load_checkpoint
+from bert_tutorial.training.initialization import initialize_for_pretraining, word_frequencies
 from bert_tutorial.training.run import TrainingDivergedError
 
 import mxnet as mx
@@ -311,14 +311,14 @@ def test_in_float16_the_products_alone_are_float16(monkeypatch):
 @pytest.fixture
 def scaled(monkeypatch):
     """Loss scaling as for float16, in float32."""
-    monkeypatch.setattr(training, "new_loss_scaler", lambda chosen: LossScaler())
+    monkeypatch.setattr(step, "new_loss_scaler", lambda chosen: LossScaler())
 
 
 @pytest.fixture
 def every_step(monkeypatch):
     """A checkpoint after every step."""
-    monkeypatch.setattr(training, "SAVE_INTERVAL", 0)
-    monkeypatch.setattr(training, "SAVE_SHARE", math.inf)
+    monkeypatch.setattr(keeper, "SAVE_INTERVAL", 0)
+    monkeypatch.setattr(keeper, "SAVE_SHARE", math.inf)
 
 
 @pytest.mark.parametrize(("ctx", "accumulate"), [(ONE, 1), (TWO, 2)], ids=str)
@@ -384,13 +384,13 @@ def test_after_an_overflow_training_goes_on_with_half_the_scale(scaled, tmp_path
 def test_the_scale_grows_after_many_good_steps(monkeypatch, tmp_path):
     scaler, path = LossScaler(), tmp_path / "c.params"
     scaler._scale_seq_len = 4
-    monkeypatch.setattr(training, "new_loss_scaler", lambda chosen: scaler)
+    monkeypatch.setattr(step, "new_loss_scaler", lambda chosen: scaler)
     fine_tune(build(), checkpoint=path)  # 15 steps
     assert load_checkpoint(path)[1]["loss_scaler"]["_loss_scale"] == 2.0**19
 
 
 def test_gradients_that_always_overflow_end_the_run(scaled, monkeypatch):
-    monkeypatch.setattr(training, "SMALLEST_LOSS_SCALE", 2.0**13)
+    monkeypatch.setattr(step, "SMALLEST_LOSS_SCALE", 2.0**13)
     net = build()
     with pytest.raises(TrainingDivergedError, match="overflow"):
         fine_tune(net, loss=Overflowing(*range(99)))
@@ -486,7 +486,8 @@ def test_pretrain_in_bfloat16(tmp_path):
     ("command", "chosen"), [("finetune", "float16"), ("finetune", "bfloat16"), ("pretrain", "float16")]
 )
 def test_the_command_says_what_it_cannot_do(monkeypatch, tiny_checkpoint, table, tmp_path, command, chosen):
-    monkeypatch.setattr("bert_tutorial.cli.choose_device", lambda: (mx.cpu(), "no GPU"))
+    for module in ("finetuning", "pretraining"):
+        monkeypatch.setattr(f"bert_tutorial.{module}.choose_device", lambda: (mx.cpu(), "no GPU"))
     monkeypatch.setattr(precision, "cpu_flags", set)
     options = ("--pretrained", tiny_checkpoint, "--data", table, "--max-length", 32) if command == "finetune" else ()
     result = run(command, *options, "--output", tmp_path / "run", "--precision", chosen, code=1)

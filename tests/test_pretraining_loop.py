@@ -5,11 +5,12 @@ from types import SimpleNamespace
 
 from bert_tutorial import BERTModel, FastTokenizer, Recipe, fill_mask, seed_everything
 from bert_tutorial.heads import BERTForPreTraining
-from bert_tutorial.pretraining import initialize_for_pretraining, pretrain_loop, word_frequencies
+from bert_tutorial.pretraining import pretrain_loop
 from bert_tutorial.text.pretraining_examples import Batch, Examples, split_batch
 from bert_tutorial.text.sentence_pairs import tokenize_corpus
 from bert_tutorial.text.vocabulary import learn_vocabulary
-from bert_tutorial.training import run as training
+from bert_tutorial.training import keeper
+from bert_tutorial.training.initialization import initialize_for_pretraining, word_frequencies
 from bert_tutorial.training.run import TrainingDivergedError
 from bert_tutorial.training.scoring import PretrainingScore, evaluate_pretraining
 
@@ -112,8 +113,8 @@ class Stop(Exception):
 @pytest.mark.parametrize("stop_at", [1, 6, 11])
 @pytest.mark.parametrize("next_sentence", [True, False])
 def test_a_resumed_run_ends_with_the_same_bits(tmp_path, monkeypatch, stop_at, next_sentence):
-    monkeypatch.setattr(training, "SAVE_INTERVAL", 0)
-    monkeypatch.setattr(training, "SAVE_SHARE", math.inf)
+    monkeypatch.setattr(keeper, "SAVE_INTERVAL", 0)
+    monkeypatch.setattr(keeper, "SAVE_SHARE", math.inf)
 
     def run(seed, train, **options):
         """Another start each time: a checkpoint must bring everything."""

@@ -21,9 +21,9 @@ from ..finetuning import train_loop
 from ..heads import BERTClassifier, BERTForPreTraining
 from ..machine.devices import list_devices
 from ..machine.seeds import seed_everything
-from ..pretraining import initialize_for_pretraining
 from ..text.batches import encode_dataset, make_loader
 from ..text.wordpiece import make_tokenizer
+from ..training.initialization import initialize_for_pretraining
 from ..training.scoring import evaluate
 from ..weights.config import model_settings, read_config, tokenizer_settings
 from ..weights.loading import load_pretrained

@@ -1,38 +1,24 @@
 """A network and its batches on one device or several."""
 
-from mxnet import gluon
+from mxnet import gluon, nd
 
 from ..machine.devices import list_devices
-from ..precision import precision_of, refuse_precision
+from ..text.pretraining_examples import Batch, split_batch
 from .workers import ALONE
 
 
-def place(net, ctx):
-    """Move a network to the devices it will be trained on, if it is not there.
+def move(net, devices):
+    """Move a network to devices, if it is not there.
 
     Parameters
     ----------
     net : mxnet.gluon.Block
         Initialised.
-    ctx : mxnet.Context or list of mxnet.Context
-
-    Returns
-    -------
-    list of mxnet.Context
-
-    Raises
-    ------
-    NotImplementedError
-        The devices cannot compute in the network's precision.
-    ValueError
-        `ctx` is empty, or names a device twice.
+    devices : list of mxnet.Context
     """
-    devices = list_devices(ctx)
-    refuse_precision(precision_of(net), devices)
     for parameter in net.collect_params().values():
         if parameter.list_ctx() != devices:
             parameter.reset_ctx(devices)
-    return devices
 
 
 def devices_of(net, ctx):
@@ -84,3 +70,23 @@ def shares(batch, devices, workers=ALONE):
         return ()
     batch = [array[mine] for array in batch]
     return zip(*(gluon.utils.split_and_load(array, devices, even_split=False) for array in batch), strict=True)
+
+
+def example_shares(batch, devices, workers=ALONE):
+    """As `shares`, for a batch of pre-training examples.
+
+    Parameters
+    ----------
+    batch : Batch
+
+    Returns
+    -------
+    list of (Batch, Batch)
+        One for each device that has work: its share as NumPy's arrays, and as MXNet's on that device.
+    """
+    mine = split_batch(batch, workers.size)[workers.rank : workers.rank + 1]
+    parts = split_batch(*mine, len(devices)) if mine else []
+    return [
+        (part, Batch(*(nd.array(array, device, array.dtype) for array in part)))
+        for part, device in zip(parts, devices[: len(parts)], strict=True)
+    ]

@@ -1,4 +1,89 @@
-"""What we need of Gluon that it keeps to itself, in one place."""
+"""Gluon's Trainer with BERT's AdamW, and the one place where we use what Gluon keeps to itself.
+
+Those are names with an underscore, of MXNet 1.9.1, whose last version it is:
+
+- `NDArray._fresh_grad`: set by each backward pass, cleared by each step; the Trainer passes over what has it not.
+- `Trainer._scale`: the optimiser multiplies gradients with it as it reads them, so clipping costs no pass of its own.
+- `Trainer._amp_loss_scaler`: as MXNet's AMP sets it; the Trainer skips a step whose gradients are not finite.
+- `Trainer._updaters`: for each device, the optimiser's means, by the number of the parameter.
+- `Trainer._init_kvstore`, `_init_params`: else done with the first gradients, which can overtake the parameters.
+- `Parameter._trainer`: the trainer that a parameter was given to last, to which `set_data` reports.
+- `Parameter._deferred_init`: what waits until a first batch shows its input's size.
+- `Parameter._differentiable`: false for what a forward pass changes, as BatchNorm's running means.
+- `Block._collect_params_with_prefix`: names by place in the structure, the same in every process.
+
+AdamW: Loshchilov and Hutter 2019; here without bias correction, as in Devlin et al. 2018, the authors' code.
+"""
+
+from mxnet import gluon, nd
+
+
+class BERTTrainer:
+    """Takes the optimiser's steps for some parameters, on all their devices.
+
+    Parameters
+    ----------
+    parameters : dict of str to mxnet.gluon.Parameter
+    recipe : Recipe
+        For its weight_decay, epsilon and beta2.
+    kvstore : mxnet.kvstore.KVStore or None
+        Adds up the gradients of several processes.
+    loss_scaler : mxnet.contrib.amp.loss_scaler.LossScaler or None
+        Watches for gradients that overflow.
+    """
+
+    def __init__(self, parameters, recipe, kvstore, loss_scaler):
+        self._devices = next(iter(parameters.values())).list_ctx()
+        optimizer = {"wd": recipe.weight_decay, "epsilon": recipe.epsilon, "beta2": recipe.beta2}
+        self._trainer = gluon.Trainer(
+            list(parameters.values()), "bertadam", optimizer, kvstore=kvstore or "device", update_on_kvstore=False
+        )
+        if kvstore:
+            self._trainer._init_kvstore()
+            self._trainer._init_params()
+            nd.waitall()
+        self._trainer._amp_loss_scaler = loss_scaler
+
+    def sum_gradients(self):
+        """Give every device of every process the sum of all gradients."""
+        self._trainer.allreduce_grads()
+
+    def step(self, lr, scale):
+        """Step with `scale` times the gradients, where they are fresh."""
+        self._trainer.set_learning_rate(lr)
+        self._trainer._scale = scale
+        self._trainer.update(1, ignore_stale_grad=True)
+
+    def means(self):
+        """The optimiser's two means of each parameter that has had a step, by its number: dict of int to two arrays."""
+        return self._trainer._updaters[0].states
+
+    def set_means(self, means):
+        """Go on with what `means` gave in another process."""
+        for updater, device in zip(self._trainer._updaters, self._devices, strict=True):
+            updater.states = {
+                number: tuple(array.as_in_context(device) for array in arrays) for number, arrays in means.items()
+            }
+            updater.states_synced = dict.fromkeys(updater.states, True)
+
+
+def structural_parameters(block):
+    """A block's parameters by place in its structure; a shared one comes once, under its first name."""
+    found = {}
+    for name, parameter in block._collect_params_with_prefix().items():
+        if parameter not in found.values():
+            found[name] = parameter
+    return found
+
+
+def learns(parameter):
+    """Whether gradients change a parameter, and not the forward pass alone."""
+    return parameter._differentiable
+
+
+def waits_for_input(parameter):
+    """Whether a parameter has no values before a first batch shows its input's size."""
+    return bool(parameter._deferred_init)
 
 
 def has_fresh_gradient(parameter):

@@ -37,7 +37,7 @@ class RunningSums:
         self.last_read = time.perf_counter()
 
     def add(self, step, names, values, tokens):
-        """Add a step's sums: their names and an array of them."""
+        """Add a step's sums: their names and an array of them; `steps` are counted, too."""
         self.pending.append((step, names, values, tokens))
         if time.perf_counter() - self.last_read > READ_INTERVAL:
             self.read()
@@ -48,7 +48,7 @@ class RunningSums:
             found = dict(zip(names, values.asnumpy().tolist(), strict=True))
             if not math.isfinite(found["loss"]):
                 raise TrainingDivergedError(f"the loss became {found['loss']} at {step}")
-            for name, value in {**found, "tokens": tokens}.items():
+            for name, value in {**found, "tokens": tokens, "steps": 1}.items():
                 self.totals[name] = self.totals.get(name, 0) + value
         self.pending.clear()
         now = time.perf_counter()

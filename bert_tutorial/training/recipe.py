@@ -56,13 +56,13 @@ class Recipe:
     def __post_init__(self):
         require("warmup_ratio", self.warmup_ratio, Real, lambda x: 0 <= x <= 1, "a number from 0 to 1")
         require("weight_decay", self.weight_decay, Real, lambda x: 0 <= x < math.inf, "a number, at least 0")
-        require("clip_norm", self.clip_norm, Real, _positive, "a number above 0")
+        require("clip_norm", self.clip_norm, Real, is_positive, "a number above 0")
         require_count("accumulate", self.accumulate)
-        require("epsilon", self.epsilon, Real, _positive, "a number above 0")
+        require("epsilon", self.epsilon, Real, is_positive, "a number above 0")
         require("beta2", self.beta2, Real, lambda x: 0 <= x < 1, "a number from 0 to 1, below 1")
 
 
-def _positive(number):
+def is_positive(number):
     return 0 < number < math.inf
 
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from mxnet import cpu
 
 from ..machine.interrupts import interrupts_held
-from .gluon_trainer import mark_gradient
+from .gluon_trainer import mark_gradient, waits_for_input
 
 
 @contextmanager
@@ -30,7 +30,7 @@ def only_values_change(net):
 
 def _put_back(parameter, devices, grad_req, wd_mult, trainer):
     parameter.grad_req, parameter.wd_mult, parameter._trainer = grad_req, wd_mult, trainer
-    if parameter._deferred_init:
+    if waits_for_input(parameter):
         parameter.reset_ctx(devices)
         return
     value, *_ = parameter.list_data()

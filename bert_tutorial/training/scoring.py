@@ -9,9 +9,8 @@ from mxnet.ndarray import NDArray
 from tqdm.auto import tqdm
 
 from ..machine.interrupts import raise_kept_interrupt
-from ..text.pretraining_examples import Batch, split_batch
 from ..text.sentence_pairs import make_pairs
-from .devices import devices_of, shares
+from .devices import devices_of, example_shares, shares
 from .workers import ALONE
 
 
@@ -23,7 +22,7 @@ class Evaluation(NamedTuple):
     count: int
 
 
-def _losses(loss_fn, logits, labels):
+def losses_of(loss_fn, logits, labels):
     """One loss per sample: (B,) or (B, 1)."""
     losses = loss_fn(logits, labels)
     count = len(labels)
@@ -36,7 +35,7 @@ def _losses(loss_fn, logits, labels):
     return losses
 
 
-def _count_right(logits, labels):
+def count_right(logits, labels):
     """How many samples are right, and how many can be right or wrong at all: for regression, say, none."""
     if labels.ndim != 1 or logits.ndim != 2 or logits.shape[1] < 2:
         return nd.zeros(1, logits.context), 0
@@ -77,7 +76,7 @@ def evaluate(net, data, ctx, loss_fn=None, workers=ALONE):
         scores = []  # of each device; read when all have their work, for reading waits
         for words, valid_length, segments, labels in shares(batch, devices, workers):
             logits = net(words, segments, valid_length)
-            scores.append((*_count_right(logits, labels), _losses(loss_fn, logits, labels).sum()))
+            scores.append((*count_right(logits, labels), losses_of(loss_fn, logits, labels).sum()))
         for right, classified, loss in scores:
             sums += right.asscalar(), classified, loss.asscalar()
         count += len(batch[0])
@@ -117,16 +116,6 @@ def _exp(number):
         return math.inf
 
 
-def _shares(batch, devices, workers):
-    """Split a worker's part of a batch over its devices: for each that has work, as numbers and on the device."""
-    mine = split_batch(batch, workers.size)[workers.rank : workers.rank + 1]
-    parts = split_batch(*mine, len(devices)) if mine else []
-    return [
-        (part, Batch(*(nd.array(array, device, array.dtype) for array in part)))
-        for part, device in zip(parts, devices[: len(parts)], strict=True)
-    ]
-
-
 def evaluate_pretraining(net, examples, ctx, frequencies, limit=None, workers=ALONE):
     """Score both predictions on a held-out text; always the same pairs and masks.
 
@@ -160,7 +149,7 @@ def evaluate_pretraining(net, examples, ctx, frequencies, limit=None, workers=AL
     for begin in range(0, len(pairs), examples.batch_size):
         raise_kept_interrupt()
         batch = examples.batch(pairs[begin : begin + examples.batch_size], random)
-        scores = [_score(net, share) for _, share in _shares(batch, devices, workers)]
+        scores = [_score(net, share) for _, share in example_shares(batch, devices, workers)]
         for score in scores:  # all devices have work before one is read
             sums += score.asnumpy().ravel()
         labels.append(batch.masked_labels[batch.masked_weights > 0].astype(int))

@@ -15,9 +15,9 @@ from bert_tutorial import (
     train_loop,
 )
 from bert_tutorial.course.transfer import compare
-from bert_tutorial.pretraining import initialize_for_pretraining
 from bert_tutorial.text.pretraining_examples import Batch, Examples, split_batch
-from bert_tutorial.training import run as training
+from bert_tutorial.training import keeper
+from bert_tutorial.training.initialization import initialize_for_pretraining
 from bert_tutorial.training.run import TrainingDivergedError
 from bert_tutorial.training.scoring import evaluate_pretraining
 
@@ -150,8 +150,8 @@ def with_dropout(**options):
 @pytest.fixture
 def every_step(monkeypatch):
     """A checkpoint after every step."""
-    monkeypatch.setattr(training, "SAVE_INTERVAL", 0)
-    monkeypatch.setattr(training, "SAVE_SHARE", math.inf)
+    monkeypatch.setattr(keeper, "SAVE_INTERVAL", 0)
+    monkeypatch.setattr(keeper, "SAVE_SHARE", math.inf)
 
 
 @pytest.mark.parametrize("stop_at", [4, 12, 21])

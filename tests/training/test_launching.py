@@ -196,8 +196,8 @@ class Run:
             "class Finder:\n"
             "    def find_spec(self, name, path, target=None):\n"
             "        if name == 'bert_tutorial.finetuning':\n"
-            "            import bert_tutorial.training.run as training\n"
-            "            training.SAVE_INTERVAL, training.SAVE_SHARE = 0, float('inf')\n"
+            "            from bert_tutorial.training import keeper\n"
+            "            keeper.SAVE_INTERVAL, keeper.SAVE_SHARE = 0, float('inf')\n"
             "sys.meta_path.insert(0, Finder())\n"
         )
         command = [sys.executable, "-m", "bert_tutorial", "launch", "--workers", "2", "--"]

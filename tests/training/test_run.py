@@ -10,8 +10,7 @@ import threading
 from functools import cache, partial
 
 from bert_tutorial import BERTClassifier, BERTModel, Recipe, evaluate, seed_everything, train_loop
-from bert_tutorial.training import progress
-from bert_tutorial.training import run as training
+from bert_tutorial.training import keeper, progress
 from bert_tutorial.training.checkpoint import load_checkpoint
 from bert_tutorial.training.run import Training, TrainingDivergedError
 
@@ -119,8 +118,8 @@ def assert_same(found, expected):
 @pytest.fixture
 def every_step(monkeypatch):
     """A checkpoint after every step."""
-    monkeypatch.setattr(training, "SAVE_INTERVAL", 0)
-    monkeypatch.setattr(training, "SAVE_SHARE", math.inf)
+    monkeypatch.setattr(keeper, "SAVE_INTERVAL", 0)
+    monkeypatch.setattr(keeper, "SAVE_SHARE", math.inf)
 
 
 @pytest.fixture(scope="module")
@@ -314,7 +313,7 @@ def test_a_diverged_run_is_not_saved(tmp_path, every_step, monkeypatch):
 
 def test_a_full_disk_stops_the_run_and_leaves_the_older_checkpoint(tmp_path, every_step, whole, monkeypatch):
     path = tmp_path / "c.params"
-    real, writes = training.save_checkpoint, []
+    real, writes = keeper.save_checkpoint, []
 
     def save_checkpoint(*arguments):
         writes.append(arguments)
@@ -322,10 +321,10 @@ def test_a_full_disk_stops_the_run_and_leaves_the_older_checkpoint(tmp_path, eve
             raise OSError("no space left on device")
         real(*arguments)
 
-    monkeypatch.setattr(training, "save_checkpoint", save_checkpoint)
+    monkeypatch.setattr(keeper, "save_checkpoint", save_checkpoint)
     with pytest.raises(OSError, match="no space left"):
         run(path)
-    monkeypatch.setattr(training, "save_checkpoint", real)
+    monkeypatch.setattr(keeper, "save_checkpoint", real)
     net = build(seed=2)
     history = run(path, net=net, resume=True)
     assert_same(result(path, net, history), whole())
@@ -485,10 +484,9 @@ FINETUNE = """
 import json, math, os, random, signal, sys, time
 from pathlib import Path
 from bert_tutorial import cli
-from bert_tutorial.training import progress
-from bert_tutorial.training import run
+from bert_tutorial.training import keeper
 
-training.SAVE_INTERVAL, training.SAVE_SHARE = 0, math.inf
+keeper.SAVE_INTERVAL, keeper.SAVE_SHARE = 0, math.inf
 *arguments, folder, kills = sys.argv[1:]
 folder = Path(folder)
 

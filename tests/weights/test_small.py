@@ -4,9 +4,9 @@ import json
 
 from bert_tutorial import FastTokenizer, fill_mask, load_corpus, load_for_pretraining
 from bert_tutorial.machine.fetching import shipped_file
-from bert_tutorial.pretraining import word_frequencies
 from bert_tutorial.text.pretraining_examples import Examples
 from bert_tutorial.text.sentence_pairs import tokenize_corpus
+from bert_tutorial.training.initialization import word_frequencies
 from bert_tutorial.training.scoring import evaluate_pretraining
 
 import mxnet as mx
