@@ -27,7 +27,7 @@ from .weights.files import (
 )
 from .weights.loading import check_fit, check_number_of_layers, fill, load_pretrained
 from .weights.names import classifier_parameters
-from .weights.params_file import read_params
+from .weights.mxnet_params import read_params
 from .weights.sources import pretrained_folder
 
 FIRST_TOKENIZER = {"strip_accents": True}  # of cased weights too, before the tokenizer's settings were kept

@@ -8,7 +8,7 @@ import struct
 from bert_tutorial import SentimentClassifier, load_pretrained
 from bert_tutorial.weights.config import TOKENIZER_FILE, read_config
 from bert_tutorial.weights.files import FILES
-from bert_tutorial.weights.params_file import read_params
+from bert_tutorial.weights.mxnet_params import read_params
 
 import mxnet as mx
 import numpy as np
