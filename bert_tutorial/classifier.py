@@ -15,19 +15,19 @@ from .machine.memory import view
 from .text.batches import batch_order, encode_dataset, make_loader
 from .text.wordpiece import make_tokenizer
 from .training.devices import shares
-from .weights.config import model_settings, read_config, tokenizer_settings
+from .weights.config import model_arguments, read_config, tokenizer_settings
 from .weights.files import (
     CLASSIFICATION,
-    FILES,
     OLDER_MODEL,
+    WEIGHTS_FILES,
     check_hashes_in_config,
     load_matching_vocabulary,
     read_tensors,
-    write_checkpoint,
+    write_weights,
 )
 from .weights.loading import check_fit, check_number_of_layers, fill, load_pretrained
-from .weights.names import classifier_parameters
 from .weights.mxnet_params import read_params
+from .weights.names import classifier_parameters
 from .weights.sources import pretrained_folder
 
 FIRST_TOKENIZER = {"strip_accents": True}  # of cased weights too, before the tokenizer's settings were kept
@@ -84,7 +84,7 @@ class SentimentClassifier:
         devices = list_devices(ctx)
         folder = pretrained_folder(name_or_path)
         config = read_config(folder)
-        positions = model_settings(config)["max_length"]
+        positions = model_arguments(config)["max_length"]
         if not 3 <= max_length <= positions:
             raise ValueError(f"max_length must lie between 3 and {positions}, the positions of {name_or_path}")
         config["bert_tutorial"] = {
@@ -111,11 +111,11 @@ class SentimentClassifier:
         folder, ctx = Path(folder), mx.cpu() if ctx is None else ctx
         devices = list_devices(ctx)
         older = (folder / OLDER_MODEL).is_file() and not (folder / "model.safetensors").exists()
-        for file in ("config.json", "vocab.txt") if older else FILES:
+        for file in ("config.json", "vocab.txt") if older else WEIGHTS_FILES:
             if not (folder / file).is_file():
                 raise FileNotFoundError(f"{folder} has no {file}: it is not the output of a finished fine-tuning")
         config = read_config(folder)
-        settings = model_settings(config)
+        settings = model_arguments(config)
         own = config.get("bert_tutorial")
         if not isinstance(own, dict) or "max_length" not in own:
             raise ValueError(f"{folder}/config.json was not written by fine-tuning: give the folder of a finetune")
@@ -155,7 +155,7 @@ class SentimentClassifier:
             "label2id": {label: i for i, label in enumerate(LABELS)},
             "bert_tutorial": {**self.config["bert_tutorial"], "tokenizer": self.tokenizer.settings},
         }
-        write_checkpoint(folder, tensors, self.vocabulary, config)
+        write_weights(folder, tensors, self.vocabulary, config)
 
     def batches(self, dataset, batch_size, shuffle=False, cached=True):
         """Serve (text, label) pairs as `train_loop` and `evaluate` take them; `cached` as for `encode_dataset`."""

@@ -30,7 +30,7 @@ from .training.run import Objective, Training, in_groups
 from .training.run_folder import RunFolder, settings_of
 from .training.scoring import PretrainingScore, evaluate_pretraining
 from .training.workers import ALONE
-from .weights.config import model_settings, pretrained_config, read_config, tokenizer_settings
+from .weights.config import model_arguments, pretrained_config, read_config, tokenizer_settings
 from .weights.loading import load_for_pretraining
 from .weights.saving import save_pretrained
 from .weights.sources import pretrained_folder
@@ -176,7 +176,7 @@ def _published_bert(name_or_path, max_length, ctx):
     net, vocabulary = load_for_pretraining(name_or_path, ctx)
     folder = pretrained_folder(name_or_path)
     config = read_config(folder)
-    positions = model_settings(config)["max_length"]
+    positions = model_arguments(config)["max_length"]
     if max_length > positions:
         raise ValueError(f"max_length must be at most {positions}, the positions of {name_or_path}")
     return net, vocabulary, config, make_tokenizer(vocabulary, tokenizer_settings(folder))
@@ -188,7 +188,7 @@ def _new_bert(corpus, vocab_size, layers, units, heads, max_length):
     vocabulary = learn_vocabulary(sentences, vocab_size)
     config = pretrained_config(len(vocabulary), units, 4 * units, heads, layers, 0.1, max_length)
     # dropout is for fine-tuning: a short run does not see its text often enough to learn it by heart
-    net = BERTForPreTraining(BERTModel(**{**model_settings(config), "dropout": 0}))
+    net = BERTForPreTraining(BERTModel(**{**model_arguments(config), "dropout": 0}))
     return net, vocabulary, config, make_tokenizer(vocabulary, {})
 
 

@@ -7,7 +7,7 @@ import struct
 
 from bert_tutorial import SentimentClassifier, load_pretrained
 from bert_tutorial.weights.config import TOKENIZER_FILE, read_config
-from bert_tutorial.weights.files import FILES
+from bert_tutorial.weights.files import WEIGHTS_FILES
 from bert_tutorial.weights.mxnet_params import read_params
 
 import mxnet as mx
@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 
-SAVED = (*FILES, TOKENIZER_FILE)
+SAVED = (*WEIGHTS_FILES, TOKENIZER_FILE)
 TEXTS = ["great great film", "an awful plot", "the movie was not great"]
 
 

@@ -17,8 +17,8 @@ from bert_tutorial import (
 from bert_tutorial.heads import BERTForPreTraining, PretrainingLoss
 from bert_tutorial.machine import operators
 from bert_tutorial.weights import sources
-from bert_tutorial.weights.config import model_settings, read_config
-from bert_tutorial.weights.files import FILES, read_tensors
+from bert_tutorial.weights.config import model_arguments, read_config
+from bert_tutorial.weights.files import WEIGHTS_FILES, read_tensors
 from bert_tutorial.weights.names import pretraining_parameters
 
 import mxnet as mx
@@ -92,7 +92,7 @@ def test_golden_losses_and_gradients(name, hybridize):
 def fresh_net(vocab_size=40, units=12, hidden_size=20, num_heads=3, num_layers=2, max_length=16, seed=3):
     """A net whose every parameter is random, its vocabulary, and its configuration."""
     config = pretrained_config(vocab_size, units, hidden_size, num_heads, num_layers, 0.1, max_length)
-    net = BERTForPreTraining(BERTModel(**model_settings(config)))
+    net = BERTForPreTraining(BERTModel(**model_arguments(config)))
     net.initialize()
     rng = np.random.default_rng(seed)
     for name, parameter in pretraining_parameters(net).items():
@@ -262,7 +262,9 @@ def test_fresh_heads_where_none_were_published(tiny_checkpoint):
     seed_everything(1)
     net, _ = load_for_pretraining(tiny_checkpoint)
     assert_shared(net)
-    published = {name.removeprefix("bert."): tensor for name, tensor in load_file(tiny_checkpoint / FILES[2]).items()}
+    published = {
+        name.removeprefix("bert."): tensor for name, tensor in load_file(tiny_checkpoint / WEIGHTS_FILES[2]).items()
+    }
     for name, parameter in pretraining_parameters(net).items():
         values = parameter.data().asnumpy()
         if name in published:
@@ -281,7 +283,7 @@ def test_fresh_heads_where_none_were_published(tiny_checkpoint):
 
 @pytest.mark.parametrize("missing", ["cls.predictions", "cls.seq_relationship"])
 def test_one_head_alone_is_refused(tmp_path, missing):
-    for file in FILES:
+    for file in WEIGHTS_FILES:
         (tmp_path / file).write_bytes((GOLDEN / "one-layer" / file).read_bytes())
     tensors = load_file(tmp_path / "model.safetensors")
     save_file({k: v for k, v in tensors.items() if not k.startswith(missing)}, tmp_path / "model.safetensors")
@@ -316,12 +318,12 @@ def test_round_trip_bit_for_bit(tmp_path, vocabulary):
     net, config = fresh_net()
     folder = tmp_path / "new" / "folder"
     save_pretrained(folder, net, vocabulary, config)
-    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(WEIGHTS_FILES)
     assert {stat.S_IMODE(path.stat().st_mode) & 0o444 for path in folder.iterdir()} == {0o444}, "all may read"
     loaded, loaded_vocabulary = load_for_pretraining(folder)
     assert_equal_parameters(net, loaded)
     assert loaded_vocabulary.idx_to_token == vocabulary.idx_to_token
-    assert model_settings(read_config(folder)) == model_settings(config)
+    assert model_arguments(read_config(folder)) == model_arguments(config)
     bert, _ = load_pretrained(folder, backend="gluonnlp")
     np.testing.assert_array_equal(bert.pooler.weight.data().asnumpy(), net.bert.pooler.weight.data().asnumpy())
     bert, _ = load_pretrained(folder)
@@ -346,19 +348,19 @@ def test_same_weights_give_the_same_bytes(tmp_path, vocabulary):
     for folder in ("a", "b"):  # blocks made twice have other names
         net, config = fresh_net()
         save_pretrained(tmp_path / folder, net, vocabulary, config)
-    for file in FILES:
+    for file in WEIGHTS_FILES:
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
 
 
 def test_saving_replaces_what_was_there_and_leaves_it_alone_on_an_error(tmp_path, vocabulary):
     net, config = fresh_net(seed=1)
     save_pretrained(tmp_path, net, vocabulary, config)
-    before = {file: (tmp_path / file).read_bytes() for file in FILES}
+    before = {file: (tmp_path / file).read_bytes() for file in WEIGHTS_FILES}
     other, _ = fresh_net(seed=2)
     other.bert.pooler.bias.set_data(nd.full(12, np.nan))
     with pytest.raises(ValueError, match=r"pooler\.dense\.bias"):
         save_pretrained(tmp_path, other, vocabulary, config)
-    assert before == {file: (tmp_path / file).read_bytes() for file in FILES}
+    assert before == {file: (tmp_path / file).read_bytes() for file in WEIGHTS_FILES}
     other, _ = fresh_net(seed=2)
     save_pretrained(tmp_path, other, vocabulary, config)
     assert_equal_parameters(other, load_for_pretraining(tmp_path)[0])
@@ -395,7 +397,7 @@ def test_pretrained_config_gives_the_settings_back(sizes, dropout, max_length):
     names = ("vocab_size", "units", "hidden_size", "num_heads", "num_layers")
     arguments = dict(zip(names, sizes, strict=True)) | {"dropout": dropout, "max_length": max_length}
     arguments["units"] *= arguments["num_heads"]
-    assert model_settings(pretrained_config(**arguments)) == arguments
+    assert model_arguments(pretrained_config(**arguments)) == arguments
 
 
 def test_hugging_face_reads_it_and_its_dropout_is_ours(tmp_path, vocabulary):

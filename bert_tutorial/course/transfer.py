@@ -25,7 +25,7 @@ from ..text.batches import encode_dataset, make_loader
 from ..text.wordpiece import make_tokenizer
 from ..training.initialization import initialize_for_pretraining
 from ..training.scoring import evaluate
-from ..weights.config import model_settings, read_config, tokenizer_settings
+from ..weights.config import model_arguments, read_config, tokenizer_settings
 from ..weights.loading import load_pretrained
 from ..weights.sources import pretrained_folder
 
@@ -143,7 +143,7 @@ def compare(task, name_or_path="small", label_counts=(16, 64, 256), seeds=5, lrs
     """
     devices = list_devices(mx.cpu() if ctx is None else ctx)
     folder = pretrained_folder(name_or_path)
-    settings = model_settings(read_config(folder))
+    settings = model_arguments(read_config(folder))
     _, vocabulary = load_pretrained(name_or_path)
     tokenizer = make_tokenizer(vocabulary, tokenizer_settings(folder))
 

@@ -15,7 +15,7 @@ import mxnet as mx
 from safetensors import SafetensorError, safe_open
 
 DIGEST_SIZE = hashlib.sha256().digest_size  # bytes
-CHUNK = 2**20  # bytes
+READ_AT_ONCE = 2**20  # bytes of a file
 
 
 def last_line(error):
@@ -83,7 +83,7 @@ def digest(path, size):
     """SHA-256 of a file's first `size` bytes."""
     found = hashlib.sha256()
     with path.open("rb") as file:
-        while size > 0 and (chunk := file.read(min(CHUNK, size))):
+        while size > 0 and (chunk := file.read(min(READ_AT_ONCE, size))):
             found.update(chunk)
             size -= len(chunk)
     return found.digest()

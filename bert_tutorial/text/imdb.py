@@ -9,7 +9,19 @@ from pathlib import Path
 from mxnet.gluon.utils import _get_repo_file_url
 
 from ..machine.fetching import cache_dir, download, fetch
-from .reviews import LARGEST_REVIEW, SPLITS, Reviews, _check_limit, _clean, _draw, _record, _store, decode, draw
+from ..machine.files import READ_AT_ONCE
+from .reviews import (
+    LARGEST_REVIEW,
+    SPLITS,
+    Reviews,
+    check_limit,
+    clean_review,
+    decode,
+    draw,
+    draw_balanced,
+    pack_review,
+    store_sorted,
+)
 
 ACL_IMDB_HASH = "sha1:01ada507287d82875905620988597833ad4e0903"
 ACL_IMDB_URLS = {
@@ -28,9 +40,6 @@ GLUONNLP_HASHES = {
 FOLDERS = {"train": ("train/pos", "train/neg"), "test": ("test/pos", "test/neg"), "unsup": ("train/unsup",)}
 # .../train/pos/127_9.txt: review 127, score 9; an unlabelled review's score is 0
 REVIEW_FILE = re.compile(r"(?:^|/)((?:train|test)/(?:pos|neg|unsup))/\d+_(\d+)\.txt$")
-
-
-CHUNK = 2**20  # bytes of a file read at once
 
 
 def load_imdb(split, root=None, limit=None):
@@ -66,11 +75,11 @@ def load_imdb(split, root=None, limit=None):
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}; got {split!r}")
     root = fetch_imdb() if root is None else Path(root)
-    _check_limit(limit)
-    records, order = _store(
+    check_limit(limit)
+    records, order = store_sorted(
         lambda: (
-            (place, _record(_clean(text, name), label_of_score(score, name)))
-            for place, name, text, score in _read_scored_reviews(root, split)
+            (key, pack_review(clean_review(text, name), label_of_score(score, name)))
+            for key, name, text, score in _read_scored_reviews(root, split)
         )
     )
     if not order:
@@ -78,7 +87,7 @@ def load_imdb(split, root=None, limit=None):
             f"{root} holds no {split} reviews: expected {split}/pos and {split}/neg with files such as 127_9.txt, "
             f"or {split}.jsonl"
         )
-    return Reviews(records, _draw(records, order, limit))
+    return Reviews(records, draw_balanced(records, order, limit))
 
 
 def load_unlabelled_reviews(root=None, limit=None):
@@ -111,7 +120,7 @@ def load_unlabelled_reviews(root=None, limit=None):
     scored = sorted(_read_scored_reviews(Path(root), "unsup"))
     if not scored:
         raise FileNotFoundError(f"{root} holds no unlabelled reviews: {remedy}")
-    return [_clean(text, name) for _, name, text, _ in draw(scored, limit)]
+    return [clean_review(text, name) for _, name, text, _ in draw(scored, limit)]
 
 
 def fetch_imdb():
@@ -130,9 +139,9 @@ def _write_from_archive(url, folder):
     archive = folder / "aclImdb_v1.tar.gz"
     download(url, archive, ACL_IMDB_HASH)
     for split in FOLDERS:
-        records, order = _store(
+        records, order = store_sorted(
             lambda split=split: (
-                (place, json.dumps((text, score)).encode()) for place, _, text, score in _read_archive(archive, split)
+                (key, json.dumps((text, score)).encode()) for key, _, text, score in _read_archive(archive, split)
             )
         )
         with (folder / f"{split}.jsonl").open("wb") as file:
@@ -146,7 +155,7 @@ def _write_from_gluonnlp(folder):
 
 
 def _read_scored_reviews(root, split):
-    """Yield (place in the order, name for messages, text, score)."""
+    """Yield (key that reviews are sorted by, name for messages, text, score)."""
     if not root.exists():
         raise FileNotFoundError(f"no file or folder {root}")
     if root.is_file():
@@ -177,7 +186,7 @@ def _read_members(path, folders):
                 if member.isfile() and (match := REVIEW_FILE.search(member.name)) and match[1] in folders:
                     _refuse_size(member)
                     yield member.name, archive.extractfile(member).read()
-            while archive.fileobj.read(CHUNK):  # a damaged header looks like the end, but not to gzip's checksum
+            while archive.fileobj.read(READ_AT_ONCE):  # a damaged header looks like the end, but not to gzip's checksum
                 pass
     except Exception as error:  # of tarfile, three decompressors, int(), the recursion limit, ...
         reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(":")

@@ -55,29 +55,29 @@ def decode(content, name):
 
 def draw(items, limit):
     """Keep `limit` items, always the same and in their order; all if there are fewer or limit is None."""
-    _check_limit(limit)
+    check_limit(limit)
     if limit is None or limit >= len(items):
         return items
     return [items[i] for i in sorted(random.Random(ORDER_SEED).sample(range(len(items)), limit))]
 
 
-def _check_limit(limit):
+def check_limit(limit):
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be at least 1, not {limit}")
 
 
-def _clean(text, name):
+def clean_review(text, name):
     text = " ".join(re.sub(r"<br\s*/?>", " ", text).split())
     if not text:
         raise ValueError(f"{name}: the review is empty")
     return text
 
 
-def _record(text, label):
+def pack_review(text, label):
     return bytes([label]) + text.encode("utf-8", "surrogatepass")
 
 
-def _draw(records, order, limit):
+def draw_balanced(records, order, limit):
     """Mix the numbers of reviews, always alike, and keep `limit` of them, half of each class."""
     random.Random(ORDER_SEED).shuffle(order)
     if limit is None:
@@ -92,22 +92,22 @@ def _draw(records, order, limit):
     return kept
 
 
-def _store(read):
-    """Put (place, bytes) on disk as they come.
+def store_sorted(read):
+    """Put (key, bytes) on disk as they come.
 
     Returns
     -------
     records : Records or list of bytes
     order : list of int
-        Their numbers, sorted by place.
+        Their numbers, sorted by key.
     """
-    places = []
+    keys = []
 
     def records():
-        places.clear()
-        for place, record in read():
-            places.append(place)
+        keys.clear()
+        for key, record in read():
+            keys.append(key)
             yield record
 
     stored = keep_on_disk(records)
-    return stored, sorted(range(len(stored)), key=places.__getitem__)
+    return stored, sorted(range(len(stored)), key=keys.__getitem__)

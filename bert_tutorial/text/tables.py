@@ -5,7 +5,17 @@ from itertools import zip_longest
 from pathlib import Path
 
 from ..machine.fetching import shipped_file
-from .reviews import LARGEST_REVIEW, SPLITS, Reviews, _check_limit, _clean, _draw, _record, _store, decode
+from .reviews import (
+    LARGEST_REVIEW,
+    SPLITS,
+    Reviews,
+    check_limit,
+    clean_review,
+    decode,
+    draw_balanced,
+    pack_review,
+    store_sorted,
+)
 
 COLUMNS = {"split", "label", "text"}
 SEPARATORS = {";": "semicolons", ",": "commas", "\t": "tabs"}
@@ -41,15 +51,15 @@ def load_reviews(split, path=None, limit=None):
     path = shipped_file("reviews.tsv") if path is None else Path(path)
     if path.suffix.lower() not in TABLES:
         raise ValueError(f"{path}: expected a .tsv or .csv file")
-    _check_limit(limit)
-    records, order = _store(lambda: _read_table(path, split))
+    check_limit(limit)
+    records, order = store_sorted(lambda: _read_table(path, split))
     if not order:
         raise ValueError(f"{path} has no row whose split is {split!r}: it must have rows of train and of test")
-    return Reviews(records, _draw(records, order, limit))
+    return Reviews(records, draw_balanced(records, order, limit))
 
 
 def _read_table(path, split):
-    """Yield (place in the order, record of the review)."""
+    """Yield (key that reviews are sorted by, record of the review)."""
     tabs = path.suffix.lower() == ".tsv"
     layout = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if tabs else {}
     csv.field_size_limit(max(csv.field_size_limit(), LARGEST_REVIEW))  # of the whole process; it was 128 KiB
@@ -73,7 +83,7 @@ def _read_table(path, split):
                 if row["label"] not in ("0", "1"):
                     raise ValueError(f"{where}: label must be 0 or 1, not {row['label']!r}")
                 if row["split"] == split:
-                    yield line, _record(_clean(row["text"], where), int(row["label"]))
+                    yield line, pack_review(clean_review(row["text"], where), int(row["label"]))
     except UnicodeDecodeError:
         with path.open("rb") as file:
             for line, content in enumerate(file, start=1):

@@ -9,7 +9,7 @@ from tokenizers.models import WordPiece
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from tokenizers.trainers import WordPieceTrainer
 
-from .words import _basic_tokenizer, cut_words
+from .words import cut_words, make_basic_tokenizer
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 LONGEST_WORD = 200  # characters; a longer word is [UNK], as for Google and GluonNLP
@@ -87,7 +87,7 @@ def learn_vocabulary(texts, size, lower=True):
     """
     if isinstance(texts, str):
         raise TypeError("texts is one string: put it in a list")
-    basic_tokenizer = _basic_tokenizer(lower)
+    basic_tokenizer = make_basic_tokenizer(lower)
     words = Counter(word for text in texts for word in cut_words(text, lower, basic_tokenizer))
     characters = Counter()
     for word, count in words.items():

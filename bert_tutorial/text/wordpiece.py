@@ -20,7 +20,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
 
 from .vocabulary import LONGEST_WORD, is_uncased
-from .words import _basic_tokenizer, cut_words, require_string
+from .words import cut_words, make_basic_tokenizer, require_string
 
 TOKENIZER_SETTINGS = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")  # Hugging Face's names
 BATCH = 1024  # texts tokenized at once: bounds the memory, which holds every word of a batch
@@ -63,7 +63,7 @@ class FastTokenizer:
         values = (lower, strip_accents, tokenize_chinese_chars)
         self.settings = dict(zip(TOKENIZER_SETTINGS, values, strict=True))
         self._lower = lower
-        self._basic_tokenizer = _basic_tokenizer(*values)
+        self._basic_tokenizer = make_basic_tokenizer(*values)
         self._wordpiece = Tokenizer(
             WordPiece(
                 dict(vocabulary.token_to_idx),
@@ -177,7 +177,7 @@ def lookups(word, vocabulary):
 
 
 def make_tokenizer(vocabulary, settings):
-    """The tokenizer that a checkpoint was trained with.
+    """The tokenizer that published weights were trained with.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ ASCII_WORD = re.compile(r"[A-Za-z0-9]+|\S")
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def _basic_tokenizer(lower=True, strip_accents=None, tokenize_chinese_chars=True):
+def make_basic_tokenizer(lower=True, strip_accents=None, tokenize_chinese_chars=True):
     """What cuts a text into words and punctuation marks, a callable from str to list of str."""
     if tokenize_chinese_chars and (lower if strip_accents is None else strip_accents):
         return nlp.data.BERTBasicTokenizer(lower=lower)

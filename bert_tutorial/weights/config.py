@@ -1,4 +1,4 @@
-"""`config.json` and `tokenizer_config.json`: a BERT's settings under Hugging Face's names, and under ours."""
+"""`config.json` and `tokenizer_config.json`: the arguments of a BERT, and the settings of its tokenizer."""
 
 import json
 from pathlib import Path
@@ -7,9 +7,8 @@ from ..blocks import LAYER_NORM_EPSILON
 from ..encoder import NUM_SEGMENTS
 from ..text.wordpiece import TOKENIZER_SETTINGS
 
-TOKENIZER_FILE = "tokenizer_config.json"  # not every checkpoint has one
-# Our arguments and Hugging Face's; then what our blocks have no choice in
-SETTING_NAMES = {
+TOKENIZER_FILE = "tokenizer_config.json"  # not all published weights have one
+ARGUMENT_NAMES = {  # ours, then Hugging Face's
     "vocab_size": "vocab_size",
     "units": "hidden_size",
     "hidden_size": "intermediate_size",
@@ -18,9 +17,7 @@ SETTING_NAMES = {
     "dropout": "hidden_dropout_prob",
     "max_length": "max_position_embeddings",
 }
-
-
-FIXED_SETTINGS = {
+FIXED_VALUES = {  # what our blocks have no choice in
     "model_type": "bert",
     "hidden_act": "gelu",
     "layer_norm_eps": LAYER_NORM_EPSILON,
@@ -31,7 +28,7 @@ FIXED_SETTINGS = {
 
 
 def read_config(folder, name="config.json"):
-    """The content of `config.json`, or of another such file, in a checkpoint folder, as a dict."""
+    """The content of `config.json`, or of another such file, in a folder of weights, as a dict."""
     path = Path(folder) / name
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -43,17 +40,17 @@ def read_config(folder, name="config.json"):
 
 
 def tokenizer_settings(folder):
-    """What a checkpoint's `tokenizer_config.json`, if there is one, says of `text.TOKENIZER_SETTINGS`, as a dict."""
+    """What a folder's `tokenizer_config.json`, if there is one, says of `TOKENIZER_SETTINGS`, as a dict."""
     if not (Path(folder) / TOKENIZER_FILE).is_file():
         return {}
     config = read_config(folder, TOKENIZER_FILE)
     words = config.get("word_tokenizer_type", "basic")
-    if words != "basic":  # Japanese checkpoints, whose vocabularies look like any other
+    if words != "basic":  # Japanese weights, whose vocabularies look like any other
         raise ValueError(f"{folder}: {TOKENIZER_FILE} says word_tokenizer_type = {words!r}; only 'basic' is supported")
     return {name: config[name] for name in TOKENIZER_SETTINGS if name in config}
 
 
-def model_settings(config):
+def model_arguments(config):
     """BERTModel's arguments from a Hugging Face configuration.
 
     Raises
@@ -61,30 +58,30 @@ def model_settings(config):
     ValueError
         A setting is missing, or one that our blocks do not have is asked for.
     """
-    for key, wanted in FIXED_SETTINGS.items():
+    for key, wanted in FIXED_VALUES.items():
         if config.get(key, wanted) != wanted:
             raise ValueError(f"config.json says {key} = {config[key]!r}; only BERT with {wanted!r} is supported")
-    missing = [key for key in SETTING_NAMES.values() if key not in config]
+    missing = [key for key in ARGUMENT_NAMES.values() if key not in config]
     if missing:
         raise ValueError(f"config.json lacks {', '.join(missing)}")
-    settings = {ours: config[theirs] for ours, theirs in SETTING_NAMES.items()}
-    for ours, value in settings.items():
+    arguments = {ours: config[theirs] for ours, theirs in ARGUMENT_NAMES.items()}
+    for ours, value in arguments.items():
         if ours != "dropout" and not (type(value) is int and value > 0):
-            raise ValueError(f"config.json says {SETTING_NAMES[ours]} = {value!r}; it must be a whole number from 1")
+            raise ValueError(f"config.json says {ARGUMENT_NAMES[ours]} = {value!r}; it must be a whole number from 1")
     for key in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
         value = config.get(key, 0)  # the second is not ours: our blocks have one rate
         if type(value) not in (int, float) or not 0 <= value < 1:
             raise ValueError(f"config.json says {key} = {value!r}; it must be a number from 0, and below 1")
-    if settings["units"] % settings["num_heads"]:
+    if arguments["units"] % arguments["num_heads"]:
         raise ValueError(
-            f"config.json says hidden_size = {settings['units']}; it must be a multiple of num_attention_heads = "
-            f"{settings['num_heads']}"
+            f"config.json says hidden_size = {arguments['units']}; it must be a multiple of num_attention_heads = "
+            f"{arguments['num_heads']}"
         )
-    return settings
+    return arguments
 
 
 def pretrained_config(vocab_size, units, hidden_size, num_heads, num_layers, dropout, max_length=512):
-    """A Hugging Face configuration, from which `model_settings` gives the same arguments back.
+    """A Hugging Face configuration, from which `model_arguments` gives the same arguments back.
 
     Parameters
     ----------
@@ -96,5 +93,5 @@ def pretrained_config(vocab_size, units, hidden_size, num_heads, num_layers, dro
     dict
     """
     values = (vocab_size, units, hidden_size, num_heads, num_layers, dropout, max_length)
-    settings = dict(zip(SETTING_NAMES.values(), values, strict=True))
-    return FIXED_SETTINGS | settings | {"attention_probs_dropout_prob": dropout}
+    arguments = dict(zip(ARGUMENT_NAMES.values(), values, strict=True))
+    return FIXED_VALUES | arguments | {"attention_probs_dropout_prob": dropout}

@@ -15,14 +15,14 @@ from safetensors.numpy import save_file
 from ..machine.files import atomic_path, read_arrays, write_text
 from ..text.vocabulary import load_vocabulary, save_vocabulary
 from .config import TOKENIZER_FILE
-from .names import HEADS, modern_name
+from .names import HEAD_PREFIXES, normalize_name
 
-FILES = ("config.json", "vocab.txt", "model.safetensors")
+WEIGHTS_FILES = ("config.json", "vocab.txt", "model.safetensors")
 OLDER_MODEL = "model.params"  # in the place of model.safetensors in a run's folder, once
 CLASSIFICATION = ["BertForSequenceClassification"]  # under "architectures"
 
 
-def write_checkpoint(folder, tensors, vocabulary, config):
+def write_weights(folder, tensors, vocabulary, config):
     """Write the files; the tensors are named as `read_tensors` names them.
 
     The tokenizer's settings, if there are any under `bert_tutorial` in the configuration, get a file of their own.
@@ -38,13 +38,13 @@ def write_checkpoint(folder, tensors, vocabulary, config):
     for name, tensor in tensors.items():
         if not np.isfinite(tensor).all():
             raise ValueError(f"{name} holds a number that is not finite; nothing was saved")
-    tensors = {name if name.startswith(HEADS) else f"bert.{name}": tensor for name, tensor in tensors.items()}
+    tensors = {name if name.startswith(HEAD_PREFIXES) else f"bert.{name}": tensor for name, tensor in tensors.items()}
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(folder / "vocab.txt") as temporary:  # first: a token with a line break is an error
         save_vocabulary(vocabulary, temporary)
     with atomic_path(folder / "model.safetensors") as temporary:
         save_file(tensors, temporary, metadata={"format": "pt"})  # some versions of transformers refuse it without
-    own = dict(_own_settings(config))
+    own = dict(_own_entries(config))
     written = ["model.safetensors", "vocab.txt"]
     (folder / TOKENIZER_FILE).unlink(missing_ok=True)
     if "tokenizer" in own:
@@ -65,18 +65,18 @@ def _hash_of_config(config):
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def _own_settings(config):
+def _own_entries(config):
     """What we have added to Hugging Face's configuration."""
     own = config.get("bert_tutorial", {})
     return own if isinstance(own, dict) else {}
 
 
 def check_hashes_in_config(folder, config):
-    """Raise an error unless the files are as `write_checkpoint` wrote them, together; without hashes, believe it."""
-    known = _own_settings(config).get("sha256")
+    """Raise an error unless the files are as `write_weights` wrote them, together; without hashes, believe it."""
+    known = _own_entries(config).get("sha256")
     if known is None and not (folder / OLDER_MODEL).exists():
         return
-    if not isinstance(known, dict) or not set(FILES) <= set(known) <= {*FILES, TOKENIZER_FILE}:
+    if not isinstance(known, dict) or not set(WEIGHTS_FILES) <= set(known) <= {*WEIGHTS_FILES, TOKENIZER_FILE}:
         raise ValueError(f"{folder}/config.json lacks the hashes of its folder's files: copy the folder again, whole")
     for file in known:
         if not (folder / file).is_file():
@@ -90,7 +90,7 @@ def check_hashes_in_config(folder, config):
 
 
 def read_tensors(folder):
-    """A checkpoint's tensors as float32 arrays, under their names in Hugging Face's BertForPreTraining.
+    """A folder's tensors as float32 arrays, under their names in Hugging Face's BertForPreTraining.
 
     Raises
     ------
@@ -106,13 +106,13 @@ def read_tensors(folder):
         raise ValueError(f"{path} is damaged ({error}): delete it, then fetch or copy it again") from error
     except (KeyError, TypeError, AttributeError) as error:  # what NumPy makes of a type it does not know
         raise ValueError(f"{path} holds numbers NumPy cannot read ({error}): save them as float32") from error
-    return {modern_name(name): tensor.astype(np.float32, copy=False) for name, tensor in tensors.items()}
+    return {normalize_name(name): tensor.astype(np.float32, copy=False) for name, tensor in tensors.items()}
 
 
-def load_matching_vocabulary(folder, settings):
+def load_matching_vocabulary(folder, arguments):
     vocabulary = load_vocabulary(folder / "vocab.txt")
-    if len(vocabulary) != settings["vocab_size"]:
+    if len(vocabulary) != arguments["vocab_size"]:
         raise ValueError(
-            f"{folder}: vocab.txt has {len(vocabulary)} tokens, config.json says vocab_size = {settings['vocab_size']}"
+            f"{folder}: vocab.txt has {len(vocabulary)} tokens, config.json says vocab_size = {arguments['vocab_size']}"
         )
     return vocabulary

@@ -10,9 +10,19 @@ from ..encoder import NUM_SEGMENTS, BERTModel
 from ..heads import BERTForPreTraining, MLMDecoder, NSClassifier
 from ..machine.devices import list_devices
 from ..machine.memory import untouched_zeros
-from .config import model_settings, read_config
+from .config import model_arguments, read_config
 from .files import CLASSIFICATION, check_hashes_in_config, load_matching_vocabulary, read_tensors
-from .names import COPIES, GLUONNLP, HEADS, NS_NAMES, OURS, REDUNDANT, _parameters, encoder_names, head_parameters
+from .names import (
+    COPIES,
+    GLUONNLP,
+    HEAD_PREFIXES,
+    NS_NAMES,
+    OURS,
+    REDUNDANT,
+    bert_names,
+    head_parameters,
+    parameters_by_name,
+)
 from .sources import pretrained_folder
 
 BACKENDS = ("bert_tutorial", "gluonnlp")
@@ -53,18 +63,18 @@ def load_pretrained(name_or_path, ctx=None, backend="bert_tutorial"):
     folder = pretrained_folder(name_or_path)
     config = read_config(folder)
     check_hashes_in_config(folder, config)
-    settings = model_settings(config)
-    vocabulary = load_matching_vocabulary(folder, settings)
+    arguments = model_arguments(config)
+    vocabulary = load_matching_vocabulary(folder, arguments)
     tensors = read_tensors(folder)
-    heads = HEADS if config.get("architectures") == CLASSIFICATION else HEADS[0]
+    heads = HEAD_PREFIXES if config.get("architectures") == CLASSIFICATION else HEAD_PREFIXES[0]
     tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(heads)}
-    check_number_of_layers(settings, tensors, folder)
-    bert = BERTModel(**settings)
-    parameters = _parameters(bert, encoder_names(settings["num_layers"], OURS))
+    check_number_of_layers(arguments, tensors, folder)
+    bert = BERTModel(**arguments)
+    parameters = parameters_by_name(bert, bert_names(arguments["num_layers"], OURS))
     check_fit(parameters, tensors, folder)
     if backend == "gluonnlp":
-        bert = _build_gluonnlp(settings)
-        parameters = _parameters(bert, encoder_names(settings["num_layers"], GLUONNLP))
+        bert = _build_gluonnlp(arguments)
+        parameters = parameters_by_name(bert, bert_names(arguments["num_layers"], GLUONNLP))
     fill(parameters, tensors, devices)
     return bert, vocabulary
 
@@ -90,7 +100,7 @@ def load_pretrained_heads(name_or_path, bert, ctx=None):
     Raises
     ------
     ValueError
-        The checkpoint has no such heads (`minilm-l6` has none), they do not fit, or the decoder has weights of its
+        There are no such heads (`minilm-l6` has none), they do not fit, or the decoder has weights of its
         own instead of the word embedding. No device, or one twice.
     """
     devices = list_devices(mx.cpu() if ctx is None else ctx)
@@ -109,7 +119,7 @@ def fill_heads(folder, ns_classifier, mlm_decoder, devices):
     Returns
     -------
     bool
-        False, and nothing is filled, if the checkpoint has no heads.
+        False, and nothing is filled, if there are no heads.
     """
     tensors = read_tensors(folder)
     heads = {name: tensor for name, tensor in tensors.items() if name.startswith("cls.")}
@@ -128,25 +138,25 @@ def fill_heads(folder, ns_classifier, mlm_decoder, devices):
     return True
 
 
-def _build_gluonnlp(settings):
-    sizes = {k: v for k, v in settings.items() if k != "vocab_size"}
+def _build_gluonnlp(arguments):
+    sizes = {k: v for k, v in arguments.items() if k != "vocab_size"}
     return nlp.model.BERTModel(
         nlp.model.BERTEncoder(**sizes, layer_norm_eps=LAYER_NORM_EPSILON),
-        vocab_size=settings["vocab_size"],
+        vocab_size=arguments["vocab_size"],
         token_type_vocab_size=NUM_SEGMENTS,
-        units=settings["units"],
-        embed_size=settings["units"],
+        units=arguments["units"],
+        embed_size=arguments["units"],
         use_pooler=True,
         use_decoder=False,
         use_classifier=False,
     )
 
 
-def check_number_of_layers(settings, tensors, source):
+def check_number_of_layers(arguments, tensors, source):
     """Raise ValueError if there are more layers than tensors, before a block is made for each of them."""
-    if settings["num_layers"] > len(tensors):
+    if arguments["num_layers"] > len(tensors):
         raise ValueError(
-            f"{source}: config.json says num_hidden_layers = {settings['num_layers']}, but there are only "
+            f"{source}: config.json says num_hidden_layers = {arguments['num_layers']}, but there are only "
             f"{len(tensors)} tensors"
         )
 
@@ -194,7 +204,7 @@ def load_for_pretraining(name_or_path, ctx=None):
     Returns
     -------
     net : BERTForPreTraining
-        With the published heads; fresh ones if the checkpoint has none (`minilm-l6`).
+        With the published heads; fresh ones if there are none (`minilm-l6`).
     vocabulary : gluonnlp.vocab.BERTVocab
 
     Raises

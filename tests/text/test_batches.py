@@ -266,7 +266,7 @@ def start_python(code, *arguments):
     """Another process, with what tests of the data path need."""
     imports = (
         "import hashlib, sys, tracemalloc; from bert_tutorial import *; from bert_tutorial.text.batches import *\n"
-        "from bert_tutorial.text import batches; from bert_tutorial.training import checkpoint\n"
+        "from bert_tutorial.text import batches; from bert_tutorial.machine import files\n"
         "from bert_tutorial.text.datasets import split_off_validation\n"
     )
     command = [sys.executable, "-c", imports + textwrap.dedent(code), *map(str, arguments)]
@@ -296,7 +296,7 @@ def test_the_memory_hardly_grows_with_the_reviews(tiny_checkpoint, tmp_path, cac
     code = """
         vocabulary = load_vocabulary(sys.argv[1])
         tokenizer = FastTokenizer(vocabulary)
-        batches.BATCH, checkpoint.CHUNK = 64, 2**14  # what is held at once
+        batches.BATCH, files.READ_AT_ONCE = 64, 2**14  # what is held at once
         seed_everything(1)  # the same split each time
         tracemalloc.start()
         for part in split_off_validation(load_reviews("train", sys.argv[2]), 0.5):

