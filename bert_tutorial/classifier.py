@@ -25,7 +25,8 @@ from .weights.files import (
     read_tensors,
     write_weights,
 )
-from .weights.loading import check_fit, check_number_of_layers, fill, load_pretrained
+from .weights.filling import check_fit, check_number_of_layers, fill
+from .weights.loading import load_pretrained
 from .weights.mxnet_params import read_params
 from .weights.names import classifier_parameters
 from .weights.sources import pretrained_folder

@@ -14,7 +14,7 @@ from pathlib import Path
 from bert_tutorial import BERTModel, seed_everything
 from bert_tutorial.machine.cpu import usable_cores
 from bert_tutorial.machine.fetching import FetchError
-from bert_tutorial.weights.names import OURS, bert_names
+from bert_tutorial.weights.names import OURS, bert_parameters
 from bert_tutorial.weights.sources import pretrained_folder
 
 import pytest
@@ -69,9 +69,8 @@ def tiny_checkpoint(tmp_path_factory):
     bert.initialize()
     for parameter in bert.collect_params(".*weight").values():  # larger than BERT's, so that it learns in seconds
         parameter.set_data(nd.random.normal(0, 0.3, shape=parameter.shape))
-    parameters = bert._collect_params_with_prefix()
-    names = bert_names(2, OURS)
-    save_file({hf: parameters[own].data().asnumpy() for hf, own in names.items()}, folder / "model.safetensors")
+    parameters = bert_parameters(bert, 2, OURS)
+    save_file({hf: own.data().asnumpy() for hf, own in parameters.items()}, folder / "model.safetensors")
     return folder
 
 

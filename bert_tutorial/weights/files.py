@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 from ..machine.files import atomic_path, read_arrays, write_text
 from ..text.vocabulary import load_vocabulary, save_vocabulary
 from .config import TOKENIZER_FILE
-from .names import HEAD_PREFIXES, normalize_name
+from .names import HEADS, normalize_name
 
 WEIGHTS_FILES = ("config.json", "vocab.txt", "model.safetensors")
 OLDER_MODEL = "model.params"  # in the place of model.safetensors in a run's folder, once
@@ -38,7 +38,7 @@ def write_weights(folder, tensors, vocabulary, config):
     for name, tensor in tensors.items():
         if not np.isfinite(tensor).all():
             raise ValueError(f"{name} holds a number that is not finite; nothing was saved")
-    tensors = {name if name.startswith(HEAD_PREFIXES) else f"bert.{name}": tensor for name, tensor in tensors.items()}
+    tensors = {name if name.startswith(HEADS) else f"bert.{name}": tensor for name, tensor in tensors.items()}
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(folder / "vocab.txt") as temporary:  # first: a token with a line break is an error
         save_vocabulary(vocabulary, temporary)

@@ -3,26 +3,15 @@
 import gluonnlp as nlp
 import mxnet as mx
 import numpy as np
-from mxnet import cpu
 
 from ..blocks import LAYER_NORM_EPSILON
 from ..encoder import NUM_SEGMENTS, BERTModel
 from ..heads import BERTForPreTraining, MLMDecoder, NSClassifier
 from ..machine.devices import list_devices
-from ..machine.memory import untouched_zeros
 from .config import model_arguments, read_config
 from .files import CLASSIFICATION, check_hashes_in_config, load_matching_vocabulary, read_tensors
-from .names import (
-    COPIES,
-    GLUONNLP,
-    HEAD_PREFIXES,
-    NS_NAMES,
-    OURS,
-    REDUNDANT,
-    bert_names,
-    head_parameters,
-    parameters_by_name,
-)
+from .filling import check_fit, check_number_of_layers, fill
+from .names import COPIES, GLUONNLP, HEADS, NS_NAMES, OURS, PRETRAINING_HEADS, bert_parameters, head_parameters
 from .sources import pretrained_folder
 
 BACKENDS = ("bert_tutorial", "gluonnlp")
@@ -66,15 +55,15 @@ def load_pretrained(name_or_path, ctx=None, backend="bert_tutorial"):
     arguments = model_arguments(config)
     vocabulary = load_matching_vocabulary(folder, arguments)
     tensors = read_tensors(folder)
-    heads = HEAD_PREFIXES if config.get("architectures") == CLASSIFICATION else HEAD_PREFIXES[0]
+    heads = HEADS if config.get("architectures") == CLASSIFICATION else PRETRAINING_HEADS
     tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(heads)}
     check_number_of_layers(arguments, tensors, folder)
     bert = BERTModel(**arguments)
-    parameters = parameters_by_name(bert, bert_names(arguments["num_layers"], OURS))
+    parameters = bert_parameters(bert, arguments["num_layers"], OURS)
     check_fit(parameters, tensors, folder)
     if backend == "gluonnlp":
         bert = _build_gluonnlp(arguments)
-        parameters = parameters_by_name(bert, bert_names(arguments["num_layers"], GLUONNLP))
+        parameters = bert_parameters(bert, arguments["num_layers"], GLUONNLP)
     fill(parameters, tensors, devices)
     return bert, vocabulary
 
@@ -108,12 +97,44 @@ def load_pretrained_heads(name_or_path, bert, ctx=None):
     ns_classifier = NSClassifier(units, pooler=bert.pooler)
     mlm_decoder = MLMDecoder(vocab_size, units, word_embed=bert.encoder.word_embed)
     folder = pretrained_folder(name_or_path)
-    if not fill_heads(folder, ns_classifier, mlm_decoder, devices):
+    if not _fill_heads(folder, ns_classifier, mlm_decoder, devices):
         raise ValueError(f"{folder} was published without pre-training heads; bert-base has them")
     return ns_classifier, mlm_decoder
 
 
-def fill_heads(folder, ns_classifier, mlm_decoder, devices):
+def load_for_pretraining(name_or_path, ctx=None):
+    """Load published BERT weights to pre-train them further.
+
+    Parameters
+    ----------
+    name_or_path : str or path
+        As for `load_pretrained`.
+    ctx : mxnet.Context or list of mxnet.Context, optional
+        Devices of the parameters; the CPU if not given.
+
+    Returns
+    -------
+    net : BERTForPreTraining
+        With the published heads; fresh ones if there are none (`minilm-l6`).
+    vocabulary : gluonnlp.vocab.BERTVocab
+
+    Raises
+    ------
+    FetchError, FileNotFoundError, ValueError
+        As for `load_pretrained`; ValueError also for heads that do not fit, or only one of the two.
+    """
+    devices = list_devices(mx.cpu() if ctx is None else ctx)
+    folder = pretrained_folder(name_or_path)
+    bert, vocabulary = load_pretrained(folder, devices)
+    net = BERTForPreTraining(bert)
+    heads = net.ns_classifier, net.mlm_decoder
+    if not _fill_heads(folder, *heads, devices):
+        for parameter in head_parameters(*heads).values():
+            parameter.initialize(ctx=devices)
+    return net, vocabulary
+
+
+def _fill_heads(folder, ns_classifier, mlm_decoder, devices):
     """Give two heads, which share BERT's pooler and word embedding, their published values.
 
     Returns
@@ -122,7 +143,7 @@ def fill_heads(folder, ns_classifier, mlm_decoder, devices):
         False, and nothing is filled, if there are no heads.
     """
     tensors = read_tensors(folder)
-    heads = {name: tensor for name, tensor in tensors.items() if name.startswith("cls.")}
+    heads = {name: tensor for name, tensor in tensors.items() if name.startswith(PRETRAINING_HEADS)}
     if not heads:
         return False
     for copy, original in COPIES.items():
@@ -150,74 +171,3 @@ def _build_gluonnlp(arguments):
         use_decoder=False,
         use_classifier=False,
     )
-
-
-def check_number_of_layers(arguments, tensors, source):
-    """Raise ValueError if there are more layers than tensors, before a block is made for each of them."""
-    if arguments["num_layers"] > len(tensors):
-        raise ValueError(
-            f"{source}: config.json says num_hidden_layers = {arguments['num_layers']}, but there are only "
-            f"{len(tensors)} tensors"
-        )
-
-
-def check_fit(parameters, tensors, source):
-    """Raise ValueError naming the tensors that are unknown, missing or of another shape than our parameters."""
-    unknown = sorted(set(tensors) - set(parameters) - REDUNDANT)
-    missing = sorted(set(parameters) - set(tensors))
-    if unknown or missing:
-        raise ValueError(f"{source}: unknown tensors {unknown}; missing tensors {missing}")
-    for name, parameter in parameters.items():
-        found, expected = tensors[name].shape, parameter.shape
-        if found != expected:
-            raise ValueError(f"{source}: {name} has the shape {found}; config.json asks for {expected}")
-
-
-def fill(parameters, tensors, devices):
-    for name, parameter in parameters.items():
-        parameter.grad_req = "null"
-        # from_numpy would share the memory, and MXNet's threads give it back as late as Python's end: an abort then
-        tensor = tensors.pop(name)
-        parameter._load_init(mx.nd.empty(tensor.shape, mx.cpu()), devices)  # as load_parameters does
-        for data in parameter._data:
-            data[:] = tensor
-        attach_gradient(parameter)
-
-
-def attach_gradient(parameter):
-    """Give a parameter with values, and grad_req "null", its gradient and grad_req "write"."""
-    parameter._grad_req = "write"
-    parameter._grad = [untouched_zeros(data.shape, data.context, data.dtype) for data in parameter._data]
-    mx.autograd.mark_variables(parameter._data, parameter._grad, parameter.grad_req)
-
-
-def load_for_pretraining(name_or_path, ctx=None):
-    """Load published BERT weights to pre-train them further.
-
-    Parameters
-    ----------
-    name_or_path : str or path
-        As for `load_pretrained`.
-    ctx : mxnet.Context or list of mxnet.Context, optional
-        Devices of the parameters; the CPU if not given.
-
-    Returns
-    -------
-    net : BERTForPreTraining
-        With the published heads; fresh ones if there are none (`minilm-l6`).
-    vocabulary : gluonnlp.vocab.BERTVocab
-
-    Raises
-    ------
-    FetchError, FileNotFoundError, ValueError
-        As for `load_pretrained`; ValueError also for heads that do not fit, or only one of the two.
-    """
-    devices = list_devices(cpu() if ctx is None else ctx)
-    folder = pretrained_folder(name_or_path)
-    bert, vocabulary = load_pretrained(folder, devices)
-    net = BERTForPreTraining(bert)
-    heads = net.ns_classifier, net.mlm_decoder
-    if not fill_heads(folder, *heads, devices):
-        for parameter in head_parameters(*heads).values():
-            parameter.initialize(ctx=devices)
-    return net, vocabulary

@@ -1,4 +1,4 @@
-"""Reading MXNet's own format for arrays without MXNet, whose reader believes any size that a file claims, and crashes.
+"""MXNet's own format for arrays, read without MXNet, whose reader believes any size that a file claims, and crashes.
 
 Source: `NDArray::Save` in MXNet 1.9's src/ndarray/ndarray.cc.
 """

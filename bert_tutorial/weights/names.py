@@ -31,7 +31,13 @@ COPIES = {  # some files hold a tensor twice
     "cls.predictions.decoder.bias": "cls.predictions.bias",
 }
 REDUNDANT = {*COPIES, "embeddings.position_ids"}  # the latter: 0, 1, 2, ... in old files
-HEAD_PREFIXES = ("cls.", "classifier.")  # beginnings of names: heads for pre-training, and for classes
+PRETRAINING_HEADS = "cls."  # beginnings of names
+HEADS = (PRETRAINING_HEADS, "classifier.")
+
+
+def bert_parameters(bert, num_layers, column):
+    """Hugging Face's name, without `bert.`, -> parameter of a BERTModel, ours or GluonNLP's."""
+    return _parameters(bert, bert_names(num_layers, column))
 
 
 def head_parameters(ns_classifier, mlm_decoder):
@@ -42,8 +48,8 @@ def head_parameters(ns_classifier, mlm_decoder):
 
 def pretraining_parameters(net):
     """Hugging Face's name, without `bert.`, -> parameter of a BERTForPreTraining; shared ones come once."""
-    names = bert_names(len(net.bert.encoder.blks), OURS)
-    return parameters_by_name(net.bert, names) | head_parameters(net.ns_classifier, net.mlm_decoder)
+    bert = bert_parameters(net.bert, len(net.bert.encoder.blks), OURS)
+    return bert | head_parameters(net.ns_classifier, net.mlm_decoder)
 
 
 def classifier_parameters(net):
@@ -59,7 +65,7 @@ def classifier_parameters(net):
     differing = sorted(set(net._collect_params_with_prefix()) ^ set(names.values()))
     if differing:
         raise ValueError(f"only the parameters of a BERT can be saved; differing: {', '.join(differing)}")
-    return parameters_by_name(net, names)
+    return _parameters(net, names)
 
 
 def normalize_name(name):
@@ -92,7 +98,7 @@ def bert_names(num_layers, column):
     return names
 
 
-def parameters_by_name(block, names):
+def _parameters(block, names):
     """Hugging Face's name -> parameter, for a block and a dict from Hugging Face's names to the block's."""
     own = block._collect_params_with_prefix()
     return {theirs: own[name] for theirs, name in names.items()}

@@ -61,7 +61,7 @@ def test_memory_is_taken_as_it_is_written_and_given_back():
 def test_a_program_that_ends_with_gradients_ends_well():
     program = """
 import bert_tutorial
-from bert_tutorial.weights.loading import attach_gradient
+from bert_tutorial.weights.filling import attach_gradient
 from mxnet import autograd, nd
 from mxnet.gluon import nn
 net = nn.Dense(500, in_units=500)
