@@ -15,17 +15,12 @@ from .blocks import (  # noqa: E402
 from .classifier import SentimentClassifier, predict_sentiment  # noqa: E402
 from .doctor import doctor  # noqa: E402
 from .encoder import BERTEncoder, BERTModel  # noqa: E402
-from .finetuning import train_loop  # noqa: E402
-from .heads import (  # noqa: E402
-    BERTClassifier,
-    BERTForPreTraining,
-    MLMDecoder,
-    NSClassifier,
-)
+from .finetuning import finetune_reviews, train_loop  # noqa: E402
+from .heads import BERTClassifier, BERTForPreTraining, MLMDecoder, NSClassifier  # noqa: E402
 from .machine.devices import choose_device  # noqa: E402
 from .machine.seeds import seed_everything  # noqa: E402
 from .precision import set_precision  # noqa: E402
-from .pretraining import fill_mask, pretrain_loop  # noqa: E402
+from .pretraining import fill_mask, pretrain_corpus, pretrain_loop  # noqa: E402
 from .text.corpora import load_corpus  # noqa: E402
 from .text.imdb import load_imdb  # noqa: E402
 from .text.tables import load_reviews  # noqa: E402
@@ -34,11 +29,7 @@ from .text.wordpiece import FastTokenizer  # noqa: E402
 from .training.recipe import Recipe  # noqa: E402
 from .training.scoring import evaluate  # noqa: E402
 from .weights.config import pretrained_config  # noqa: E402
-from .weights.loading import (  # noqa: E402
-    load_for_pretraining,
-    load_pretrained,
-    load_pretrained_heads,
-)
+from .weights.loading import load_for_pretraining, load_pretrained, load_pretrained_heads  # noqa: E402
 from .weights.saving import save_pretrained  # noqa: E402
 
 __all__ = [
@@ -61,6 +52,7 @@ __all__ = [
     "doctor",
     "evaluate",
     "fill_mask",
+    "finetune_reviews",
     "load_corpus",
     "load_for_pretraining",
     "load_imdb",
@@ -69,6 +61,7 @@ __all__ = [
     "load_reviews",
     "load_vocabulary",
     "predict_sentiment",
+    "pretrain_corpus",
     "pretrain_loop",
     "pretrained_config",
     "save_pretrained",

@@ -1,0 +1,92 @@
+"""The recipes, called as a notebook calls them, do what the commands do."""
+
+import json
+import os
+
+from bert_tutorial import fill_mask, finetune_reviews, pretrain_corpus
+from bert_tutorial.cli import main
+from bert_tutorial.training.run_folder import RunFinishedError
+
+import mxnet as mx
+import pytest
+from click.testing import CliRunner
+
+
+def without_speed(history):
+    return [
+        {key: value for key, value in row.items() if key not in ("seconds", "tokens_per_second")} for row in history
+    ]
+
+
+def run(*arguments):
+    """The metrics that a command writes."""
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.output
+    return json.loads((arguments[-1] / "metrics.json").read_text())
+
+
+@pytest.fixture
+def texts(tmp_path):
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for i, animal in enumerate(["cat", "dog", "fox", "hen"] * 3):
+        (folder / f"{i}.txt").write_text(f"The {animal} sees the other {animal}. The {animal} likes it. " * 4)
+    return folder
+
+
+def test_finetune_reviews(tiny_checkpoint, table, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    settings = {"data": table, "epochs": 2, "batch_size": 8, "max_length": 32, "lr": 0.003, "seed": 3}
+    options = [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", value)]
+    metrics = run("finetune", "--pretrained", tiny_checkpoint, *options, "--output", tmp_path / "run")
+    found = finetune_reviews(tiny_checkpoint, **settings)
+    assert found.score._asdict() == {name: metrics[name] for name in ("accuracy", "loss", "count")}
+    assert without_speed(found.history) == without_speed(metrics["history"])
+    assert found.classifier.predict(["great great film"])[0] > 0.5
+    assert "160 reviews to train on" in capsys.readouterr().out
+    assert os.listdir(tmp_path) == ["run"], "without an output no file is written"
+
+
+def test_pretrain_corpus(texts, tmp_path):
+    settings = {"layers": 1, "units": 16, "vocab_size": 80, "batch_size": 4, "max_length": 24, "steps": 6}
+    options = [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", value)]
+    metrics = run("pretrain", "--corpus", texts, "--mlm-only", *options, "--output", tmp_path / "run")
+    found = pretrain_corpus(texts, mlm_only=True, **settings)
+    assert found.score.mlm_loss == metrics["mlm_loss"]
+    assert [row["step"] for row in found.history] == [1, 2, 3, 4, 5, 6]
+    assert [row["mlm_loss"] for row in found.history] == [row["mlm_loss"] for row in metrics["history"]]
+    assert len(fill_mask("the cat [MASK] .", found.net, found.vocabulary)) == 5
+    assert found.most_frequent in found.vocabulary
+
+
+def test_a_recipe_goes_on_where_it_was_stopped(tiny_checkpoint, table, tmp_path, caplog):
+    """Also where the command's run was, whose settings it has."""
+    settings = {"data": table, "epochs": 1, "max_length": 32, "train_limit": 32}
+    output = tmp_path / "run"
+    finetune_reviews(tiny_checkpoint, **settings, output=output, resume=True)
+    assert "starting anew" in caplog.text
+    with pytest.raises(RunFinishedError, match="nothing is left to do"):
+        finetune_reviews(tiny_checkpoint, **settings, output=output, resume=True)
+    with pytest.raises(FileExistsError, match="finished run"):
+        finetune_reviews(tiny_checkpoint, **settings, output=output)
+    with pytest.raises(ValueError, match="one of them"):
+        finetune_reviews(tiny_checkpoint, **settings, output=output, resume=True, overwrite=True)
+    options = ("--data", table, "--epochs", 1, "--max-length", 32, "--train-limit", 32, "--resume")
+    before = (output / "metrics.json").read_bytes()
+    run("finetune", "--pretrained", tiny_checkpoint, *options, "--output", output)
+    assert (output / "metrics.json").read_bytes() == before, "it had finished"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings", "message"),
+    [
+        (finetune_reviews, {"resume": True}, "resume needs"),
+        (finetune_reviews, {"ctx": []}, "ctx"),
+        (pretrain_corpus, {"ctx": [mx.cpu(), mx.cpu()]}, "ctx"),
+        (pretrain_corpus, {"units": 15}, "multiple of heads"),
+    ],
+)
+def test_recipes_refuse(recipe, settings, message, tiny_checkpoint, table):
+    data = {"pretrained": tiny_checkpoint, "data": table, "max_length": 32} if recipe is finetune_reviews else {}
+    with pytest.raises(ValueError, match=message):
+        recipe(**data, **settings)
