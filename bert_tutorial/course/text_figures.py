@@ -1,0 +1,212 @@
+"""Figures of reviews and of what a classifier makes of them."""
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from .drawing import NEGATIVE, POSITIVE, shows_text_as_it_is
+
+
+@shows_text_as_it_is
+def plot_sentiment(sentences, positive):
+    """Draw the probability of being positive of each sentence.
+
+    Parameters
+    ----------
+    sentences : list of str
+    positive : sequence of float
+        Probabilities, (len(sentences),).
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure = Figure(figsize=(7, 0.5 * len(sentences) + 1), layout="constrained")
+    axes = figure.add_subplot()
+    rows = range(len(sentences))
+    bars = axes.barh(rows, positive, color=[POSITIVE if p > 0.5 else NEGATIVE for p in positive], height=0.6)
+    axes.axvline(0.5, color="gray", linewidth=1, linestyle="--", zorder=0)
+    over_line = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+    axes.bar_label(bars, labels=[f"{p:.2f}" for p in positive], padding=3, bbox=over_line)
+    axes.set_yticks(rows, sentences)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.1)
+    axes.set_xlabel("probability of being positive")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def plot_lengths(lengths, max_length):
+    """Draw how many texts there are of each length, and where they are cut.
+
+    Parameters
+    ----------
+    lengths : sequence of int
+        Word pieces of each text.
+    max_length : int
+        Longest sequence the model is given.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure = Figure(figsize=(7, 2.5), layout="constrained")
+    axes = figure.add_subplot()
+    axes.hist(lengths, bins=30, color=POSITIVE)
+    axes.axvline(max_length, color=NEGATIVE, linestyle="--", label=f"cut at {max_length}")
+    axes.set_xlabel("word pieces, [CLS] and [SEP] included")
+    axes.set_ylabel("reviews")
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+@shows_text_as_it_is
+def plot_padding(ways):
+    """Draw reviews as lines, batch after batch: word pieces, and the padding behind them.
+
+    Parameters
+    ----------
+    ways : dict of str to list of (sequence of int, int)
+        For each way to make batches, by name: the lengths of a batch's reviews, and the length they are padded to.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    panels = figure.subplots(1, len(ways), sharey=True, sharex=True, squeeze=False)[0]
+    for axes, (name, batches) in zip(panels, ways.items(), strict=True):
+        lengths = [length for batch, _ in batches for length in batch]
+        padded = [longest for batch, longest in batches for _ in batch]
+        axes.stairs(padded, fill=True, orientation="horizontal", color="#F3B98B")
+        axes.stairs(lengths, fill=True, orientation="horizontal", color=POSITIVE)
+        share = 1 - sum(lengths) / sum(padded)
+        axes.set_title(f"{name}\n{share:.0%} padding", fontsize=10)
+        axes.set_xlabel("positions")
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("reviews, batch after batch")
+    panels[0].invert_yaxis()
+    handles = [Patch(facecolor=POSITIVE, label="word pieces"), Patch(facecolor="#F3B98B", label="padding")]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
+@shows_text_as_it_is
+def plot_confusion(matrix, names):
+    """Draw how often each class was taken for each.
+
+    Parameters
+    ----------
+    matrix : np.ndarray
+        (K, K) counts: row the true class, column the predicted one.
+    names : sequence of str
+        Of the K classes.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure = Figure(figsize=(3.6, 3.2), layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(matrix, cmap="Blues", vmin=0, vmax=matrix.sum(axis=1).max())
+    for i, j in np.ndindex(matrix.shape):
+        dark = matrix[i, j] > matrix.sum(axis=1).max() / 2
+        axes.text(j, i, matrix[i, j], ha="center", va="center", fontsize=14, color="white" if dark else "black")
+    axes.set_xticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), names, rotation=90, va="center")
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    return figure
+
+
+@shows_text_as_it_is
+def plot_reliability(panels):
+    """Draw how often answers are right against how sure they are: reliability diagrams.
+
+    Parameters
+    ----------
+    panels : dict
+        From title to `calibration.Bins`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure = Figure(figsize=(3.6 * len(panels) + 0.4, 3.6), layout="constrained")
+    grid = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    for axes, (title, bins) in zip(grid, panels.items(), strict=True):
+        axes.plot([0.5, 1], [0.5, 1], color="gray", linestyle="--", linewidth=1, label="as often as sure", zorder=1)
+        axes.plot(bins.confidence, bins.accuracy, color=POSITIVE, linewidth=1, zorder=2)
+        axes.scatter(bins.confidence, bins.accuracy, s=15 + 4 * bins.count, color=POSITIVE, zorder=3)
+        for x, y, count in zip(*bins, strict=True):
+            axes.annotate(f"{count}", (x, y), xytext=(0, -12 - count**0.5), textcoords="offset points", ha="center")
+        axes.set_title(title)
+        axes.set_xlabel("mean confidence")
+        axes.set_xlim(0.48, 1.03)
+        axes.set_ylim(-0.08, 1.1)
+        axes.spines[["top", "right"]].set_visible(False)
+    grid[0].set_ylabel("share that is right")
+    grid[0].legend(frameon=False, loc="lower right")
+    return figure
+
+
+@shows_text_as_it_is
+def plot_cls_pca(panels, labels):
+    """Draw texts as points, one panel for each set of vectors.
+
+    Parameters
+    ----------
+    panels : dict
+        From title to points (n, 2), the first two principal components.
+    labels : sequence of int
+        1 for positive, 0 for negative, (n,).
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure = Figure(figsize=(4 * len(panels), 3.6), layout="constrained")
+    grid = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (title, points) in zip(grid, panels.items(), strict=True):
+        for label, name, colour, marker in ((0, "negative", NEGATIVE, "s"), (1, "positive", POSITIVE, "o")):
+            x, y = zip(*(point for point, own in zip(points, labels, strict=True) if own == label), strict=True)
+            axes.scatter(x, y, color=colour, marker=marker, s=18, alpha=0.7, linewidth=0, label=name)
+        axes.set_title(title)
+        axes.set_xlabel("first component")
+        axes.spines[["top", "right"]].set_visible(False)
+    grid[0].set_ylabel("second component")
+    figure.legend(*grid[0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
+    return figure
+
+
+@shows_text_as_it_is
+def plot_attributions(tokens, attributions):
+    """Draw how much each word piece speaks for a class, by several methods side by side.
+
+    Parameters
+    ----------
+    tokens : list of str
+    attributions : dict
+        From the method's name to values (L,), positive for the second class. Each has a scale of its own.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure = Figure(figsize=(3 * len(attributions) + 1, 0.24 * len(tokens) + 1), layout="constrained")
+    grid = figure.subplots(1, len(attributions), squeeze=False, sharey=True)[0]
+    rows = range(len(tokens))
+    for axes, (name, values) in zip(grid, attributions.items(), strict=True):
+        axes.barh(rows, values, color=[POSITIVE if value > 0 else NEGATIVE for value in values], height=0.7)
+        axes.axvline(0, color="gray", linewidth=1)
+        axes.set_title(name, fontsize=10)
+        axes.set_xlabel("← negative    positive →")
+        limit = 1.1 * max(map(abs, values)) or 1
+        axes.set_xlim(-limit, limit)
+        axes.locator_params(axis="x", nbins=5)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.tick_params(axis="y", length=0)
+    grid[0].set_yticks(rows, tokens)
+    grid[0].set_ylim(len(tokens) - 0.4, -0.6)
+    return figure
