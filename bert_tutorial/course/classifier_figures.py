@@ -1,8 +1,7 @@
-"""Figures of reviews and of what a classifier makes of them."""
+"""Figures of what a classifier makes of texts: its answers, how far to believe them, and where they come from."""
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 
 from .drawing import NEGATIVE, POSITIVE, shows_text_as_it_is
 
@@ -33,62 +32,6 @@ def plot_sentiment(sentences, positive):
     axes.set_xlim(0, 1.1)
     axes.set_xlabel("probability of being positive")
     axes.spines[["top", "right"]].set_visible(False)
-    return figure
-
-
-def plot_lengths(lengths, max_length):
-    """Draw how many texts there are of each length, and where they are cut.
-
-    Parameters
-    ----------
-    lengths : sequence of int
-        Word pieces of each text.
-    max_length : int
-        Longest sequence the model is given.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
-    figure = Figure(figsize=(7, 2.5), layout="constrained")
-    axes = figure.add_subplot()
-    axes.hist(lengths, bins=30, color=POSITIVE)
-    axes.axvline(max_length, color=NEGATIVE, linestyle="--", label=f"cut at {max_length}")
-    axes.set_xlabel("word pieces, [CLS] and [SEP] included")
-    axes.set_ylabel("reviews")
-    axes.legend(frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure
-
-
-@shows_text_as_it_is
-def plot_padding(ways):
-    """Draw reviews as lines, batch after batch: word pieces, and the padding behind them.
-
-    Parameters
-    ----------
-    ways : dict of str to list of (sequence of int, int)
-        For each way to make batches, by name: the lengths of a batch's reviews, and the length they are padded to.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
-    figure = Figure(figsize=(8, 3.6), layout="constrained")
-    panels = figure.subplots(1, len(ways), sharey=True, sharex=True, squeeze=False)[0]
-    for axes, (name, batches) in zip(panels, ways.items(), strict=True):
-        lengths = [length for batch, _ in batches for length in batch]
-        padded = [longest for batch, longest in batches for _ in batch]
-        axes.stairs(padded, fill=True, orientation="horizontal", color="#F3B98B")
-        axes.stairs(lengths, fill=True, orientation="horizontal", color=POSITIVE)
-        share = 1 - sum(lengths) / sum(padded)
-        axes.set_title(f"{name}\n{share:.0%} padding", fontsize=10)
-        axes.set_xlabel("positions")
-        axes.spines[["top", "right"]].set_visible(False)
-    panels[0].set_ylabel("reviews, batch after batch")
-    panels[0].invert_yaxis()
-    handles = [Patch(facecolor=POSITIVE, label="word pieces"), Patch(facecolor="#F3B98B", label="padding")]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 

@@ -1,75 +1,10 @@
-"""Figures of attention, of positions, and of vectors and how alike they are."""
+"""Figures of the encoder: its activation, its positions, and how alike its vectors are."""
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from .drawing import shows_text_as_it_is, with_looks
-
-
-@shows_text_as_it_is
-def plot_attention(maps, queries, keys):
-    """Draw attention weights as heat maps: a row for each query, a column for each key.
-
-    Parameters
-    ----------
-    maps : dict of str to np.ndarray
-        From title to weights (Lq, Lk), 0 to 1. Up to six keys, each number is written into its square.
-    queries : list of str
-        Names of the rows, (Lq,).
-    keys : list of str
-        Names of the columns, (Lk,).
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
-    small = len(keys) <= 6
-    size = (0.65 if small else 0.24) * len(keys)  # inches
-    height = size * len(queries) / len(keys)
-    figure = Figure(figsize=((size + 1.2) * len(maps) + 0.8, height + 1.5), layout="constrained")
-    panels = figure.subplots(1, len(maps), squeeze=False)[0]
-    for axes, (title, weights) in zip(panels, maps.items(), strict=True):
-        image = axes.imshow(weights, cmap="Blues", norm=PowerNorm(0.5, 0, 1))  # shows small weights too
-        axes.set_xticks(range(len(keys)), keys, rotation=30 if small else 90)
-        axes.set_yticks(range(len(queries)), queries)
-        axes.set_xlabel("looks at")
-        axes.set_title(title)
-        if small:
-            for (row, column), weight in np.ndenumerate(weights):
-                colour = "white" if weight > 0.3 else "black"
-                axes.text(column, row, f"{weight:.2f}", ha="center", va="center", color=colour)
-    panels[0].set_ylabel("this word")
-    figure.colorbar(image, ax=panels, label="weight", shrink=0.8)
-    return figure
-
-
-@shows_text_as_it_is
-def plot_positions(tables):
-    """Draw position vectors, and how much each is like each other (the cosine of their angle).
-
-    Parameters
-    ----------
-    tables : dict
-        Title to numpy.ndarray (positions, units).
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
-    figure = Figure(figsize=(8.5, 3.4 * len(tables)), layout="constrained")
-    rows = figure.subplots(len(tables), 2, squeeze=False)
-    for (left, right), (title, table) in zip(rows, tables.items(), strict=True):
-        limit = np.quantile(abs(table), 0.99)  # a few extreme units would leave everything else pale
-        vectors = left.imshow(table, cmap="PuOr", vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
-        left.set(title=title, xlabel="unit", ylabel="position")
-        figure.colorbar(vectors, ax=left)
-        normed = table / ((table**2).sum(axis=1, keepdims=True) ** 0.5)
-        cosines = right.imshow(normed @ normed.T, cmap="PuOr", vmin=-1, vmax=1, interpolation="nearest")
-        right.set(title="how alike two positions are", xlabel="position", ylabel="position")
-        figure.colorbar(cosines, ax=right, label="cosine")
-    return figure
 
 
 @shows_text_as_it_is
@@ -100,6 +35,33 @@ def plot_functions(x, functions):
     axes.set_ylabel("output")
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+@shows_text_as_it_is
+def plot_positions(tables):
+    """Draw position vectors, and how much each is like each other (the cosine of their angle).
+
+    Parameters
+    ----------
+    tables : dict
+        Title to numpy.ndarray (positions, units).
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure = Figure(figsize=(8.5, 3.4 * len(tables)), layout="constrained")
+    rows = figure.subplots(len(tables), 2, squeeze=False)
+    for (left, right), (title, table) in zip(rows, tables.items(), strict=True):
+        limit = np.quantile(abs(table), 0.99)  # a few extreme units would leave everything else pale
+        vectors = left.imshow(table, cmap="PuOr", vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
+        left.set(title=title, xlabel="unit", ylabel="position")
+        figure.colorbar(vectors, ax=left)
+        normed = table / ((table**2).sum(axis=1, keepdims=True) ** 0.5)
+        cosines = right.imshow(normed @ normed.T, cmap="PuOr", vmin=-1, vmax=1, interpolation="nearest")
+        right.set(title="how alike two positions are", xlabel="position", ylabel="position")
+        figure.colorbar(cosines, ax=right, label="cosine")
     return figure
 
 
@@ -168,31 +130,4 @@ def plot_cosines_by_layer(curves):
     axes.set_ylabel("cosine")
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     axes.spines[["top", "right"]].set_visible(False)
-    return figure
-
-
-def plot_attention_grid(weights):
-    """Draw the attention maps of all layers and heads, small, to compare their shapes.
-
-    Parameters
-    ----------
-    weights : np.ndarray
-        (layers, heads, L, L) of one text, rows as queries.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
-    num_layers, num_heads = weights.shape[:2]
-    figure = Figure(figsize=(0.75 * num_heads + 0.5, 0.8 * num_layers + 0.3), layout="constrained")
-    grid = figure.subplots(num_layers, num_heads, squeeze=False)
-    for layer, row in enumerate(grid):
-        for head, axes in enumerate(row):
-            axes.imshow(weights[layer, head], cmap="Blues", vmin=0, vmax=1)
-            axes.set_xticks([])
-            axes.set_yticks([])
-            if layer == 0:
-                axes.set_title(f"head {head + 1}", fontsize=9)
-            if head == 0:
-                axes.set_ylabel(f"layer {layer + 1}", fontsize=9)
     return figure

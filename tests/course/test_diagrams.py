@@ -15,6 +15,7 @@ from bert_tutorial.course.diagrams import (
 )
 
 import pytest
+from figure_text import written
 from matplotlib.colors import to_rgba
 
 
@@ -22,10 +23,6 @@ def boxes(figure):
     """Kind of each box, in order."""
     kinds = {to_rgba(colour): kind for kind, colour in MASKING_COLOURS.items()}
     return [kinds[patch.get_facecolor()] for patch in figure.axes[0].patches]
-
-
-def written(figure):
-    return [text.get_text() for text in figure.axes[0].texts]
 
 
 def test_masking_shows_what_was_done_to_each_word_piece():

@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import replace
 
-from bert_tutorial.course.training_figures import plot_pretraining, plot_transfer
+from bert_tutorial.course.training_figures import plot_transfer
 from bert_tutorial.course.transfer import Result, Task, compare, draw_labels, library_task, summarize
 from bert_tutorial.text.corpora import Corpus, Document
 
@@ -103,9 +103,3 @@ def test_both_starts_learn_an_easy_task(tiny_checkpoint):
     ]  # fmt: skip
     assert all(result.accuracy == 1 for result in results)
     assert results[:2] == compare(task, tiny_checkpoint, label_counts=(8,), seeds=1, lrs=(3e-3,), num_steps=40)
-
-
-def test_curve_of_a_pretraining():
-    row = {"step": 1, "mlm_loss": 5.0, "ns_loss": 0.7, "valid_mlm_accuracy": 0.1, "valid_ns_accuracy": 0.5}
-    figure = plot_pretraining([row, {**row, "step": 2, "mlm_loss": 4.0}])
-    assert [list(line.get_ydata()) for line in figure.axes[0].lines] == [[5.0, 4.0], [0.7, 0.7]]
