@@ -1,10 +1,9 @@
 """Figures of attention: who looks at whom."""
 
-import numpy as np
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
-from .drawing import shows_text_as_it_is
+from .drawing import shows_text_as_it_is, write_values
 
 
 @shows_text_as_it_is
@@ -33,12 +32,9 @@ def plot_attention(maps, queries, keys):
         image = axes.imshow(weights, cmap="Blues", norm=PowerNorm(0.5, 0, 1))  # shows small weights too
         axes.set_xticks(range(len(keys)), keys, rotation=30 if small else 90)
         axes.set_yticks(range(len(queries)), queries)
-        axes.set_xlabel("looks at")
-        axes.set_title(title)
+        axes.set(xlabel="looks at", title=title)
         if small:
-            for (row, column), weight in np.ndenumerate(weights):
-                colour = "white" if weight > 0.3 else "black"
-                axes.text(column, row, f"{weight:.2f}", ha="center", va="center", color=colour)
+            write_values(axes, weights, weights > 0.3, ".2f")
     panels[0].set_ylabel("this word")
     figure.colorbar(image, ax=panels, label="weight", shrink=0.8)
     return figure

@@ -1,9 +1,8 @@
 """Figures of what a classifier makes of texts: its answers, how far to believe them, and where they come from."""
 
-import numpy as np
 from matplotlib.figure import Figure
 
-from .drawing import NEGATIVE, POSITIVE, shows_text_as_it_is
+from .drawing import NEGATIVE, POSITIVE, open_axes, shows_text_as_it_is, write_values
 
 
 @shows_text_as_it_is
@@ -20,8 +19,7 @@ def plot_sentiment(sentences, positive):
     -------
     matplotlib.figure.Figure
     """
-    figure = Figure(figsize=(7, 0.5 * len(sentences) + 1), layout="constrained")
-    axes = figure.add_subplot()
+    figure, (axes,) = open_axes(7, 0.5 * len(sentences) + 1)
     rows = range(len(sentences))
     bars = axes.barh(rows, positive, color=[POSITIVE if p > 0.5 else NEGATIVE for p in positive], height=0.6)
     axes.axvline(0.5, color="gray", linewidth=1, linestyle="--", zorder=0)
@@ -29,9 +27,7 @@ def plot_sentiment(sentences, positive):
     axes.bar_label(bars, labels=[f"{p:.2f}" for p in positive], padding=3, bbox=over_line)
     axes.set_yticks(rows, sentences)
     axes.invert_yaxis()
-    axes.set_xlim(0, 1.1)
-    axes.set_xlabel("probability of being positive")
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.set(xlim=(0, 1.1), xlabel="probability of being positive")
     return figure
 
 
@@ -53,13 +49,10 @@ def plot_confusion(matrix, names):
     figure = Figure(figsize=(3.6, 3.2), layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(matrix, cmap="Blues", vmin=0, vmax=matrix.sum(axis=1).max())
-    for i, j in np.ndindex(matrix.shape):
-        dark = matrix[i, j] > matrix.sum(axis=1).max() / 2
-        axes.text(j, i, matrix[i, j], ha="center", va="center", fontsize=14, color="white" if dark else "black")
+    write_values(axes, matrix, matrix > matrix.sum(axis=1).max() / 2, "", fontsize=14)
     axes.set_xticks(range(len(names)), names)
     axes.set_yticks(range(len(names)), names, rotation=90, va="center")
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
+    axes.set(xlabel="predicted", ylabel="true")
     return figure
 
 
@@ -76,19 +69,14 @@ def plot_reliability(panels):
     -------
     matplotlib.figure.Figure
     """
-    figure = Figure(figsize=(3.6 * len(panels) + 0.4, 3.6), layout="constrained")
-    grid = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    figure, grid = open_axes(3.6 * len(panels) + 0.4, 3.6, len(panels), sharey=True)
     for axes, (title, bins) in zip(grid, panels.items(), strict=True):
         axes.plot([0.5, 1], [0.5, 1], color="gray", linestyle="--", linewidth=1, label="as often as sure", zorder=1)
         axes.plot(bins.confidence, bins.accuracy, color=POSITIVE, linewidth=1, zorder=2)
         axes.scatter(bins.confidence, bins.accuracy, s=15 + 4 * bins.count, color=POSITIVE, zorder=3)
         for x, y, count in zip(*bins, strict=True):
             axes.annotate(f"{count}", (x, y), xytext=(0, -12 - count**0.5), textcoords="offset points", ha="center")
-        axes.set_title(title)
-        axes.set_xlabel("mean confidence")
-        axes.set_xlim(0.48, 1.03)
-        axes.set_ylim(-0.08, 1.1)
-        axes.spines[["top", "right"]].set_visible(False)
+        axes.set(title=title, xlabel="mean confidence", xlim=(0.48, 1.03), ylim=(-0.08, 1.1))
     grid[0].set_ylabel("share that is right")
     grid[0].legend(frameon=False, loc="lower right")
     return figure
@@ -109,15 +97,12 @@ def plot_cls_pca(panels, labels):
     -------
     matplotlib.figure.Figure
     """
-    figure = Figure(figsize=(4 * len(panels), 3.6), layout="constrained")
-    grid = figure.subplots(1, len(panels), squeeze=False)[0]
+    figure, grid = open_axes(4 * len(panels), 3.6, len(panels))
     for axes, (title, points) in zip(grid, panels.items(), strict=True):
         for label, name, colour, marker in ((0, "negative", NEGATIVE, "s"), (1, "positive", POSITIVE, "o")):
             x, y = zip(*(point for point, own in zip(points, labels, strict=True) if own == label), strict=True)
             axes.scatter(x, y, color=colour, marker=marker, s=18, alpha=0.7, linewidth=0, label=name)
-        axes.set_title(title)
-        axes.set_xlabel("first component")
-        axes.spines[["top", "right"]].set_visible(False)
+        axes.set(title=title, xlabel="first component")
     grid[0].set_ylabel("second component")
     figure.legend(*grid[0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
     return figure
@@ -137,18 +122,16 @@ def plot_attributions(tokens, attributions):
     -------
     matplotlib.figure.Figure
     """
-    figure = Figure(figsize=(3 * len(attributions) + 1, 0.24 * len(tokens) + 1), layout="constrained")
-    grid = figure.subplots(1, len(attributions), squeeze=False, sharey=True)[0]
+    figure, grid = open_axes(3 * len(attributions) + 1, 0.24 * len(tokens) + 1, len(attributions), sharey=True)
     rows = range(len(tokens))
     for axes, (name, values) in zip(grid, attributions.items(), strict=True):
         axes.barh(rows, values, color=[POSITIVE if value > 0 else NEGATIVE for value in values], height=0.7)
         axes.axvline(0, color="gray", linewidth=1)
         axes.set_title(name, fontsize=10)
-        axes.set_xlabel("← negative    positive →")
         limit = 1.1 * max(map(abs, values)) or 1
-        axes.set_xlim(-limit, limit)
+        axes.set(xlabel="← negative    positive →", xlim=(-limit, limit))
         axes.locator_params(axis="x", nbins=5)
-        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.spines["left"].set_visible(False)
         axes.tick_params(axis="y", length=0)
     grid[0].set_yticks(rows, tokens)
     grid[0].set_ylim(len(tokens) - 0.4, -0.6)

@@ -73,8 +73,7 @@ def draw_masking(tokens, masked, positions, columns=60):
             axes.text(column + width / 2, line + 0.76, token, weight="bold", ha="center", va="center", **MONOSPACE)
         colour, edge = MASKING_COLOURS[kind], "silver" if kind == kept else "black"
         _box(axes, column + 0.2, line + 0.08, width - 0.4, 0.4, shown, colour, edge, **MONOSPACE)
-    axes.set_xlim(-0.5, columns + 0.5)
-    axes.set_ylim(line + 1, -0.7)
+    axes.set(xlim=(-0.5, columns + 0.5), ylim=(line + 1, -0.7))
     handles = [Patch(facecolor=colour, edgecolor="gray", label=kind) for kind, colour in MASKING_COLOURS.items()]
     axes.legend(handles=handles, loc="upper left", ncols=len(handles), frameon=False, borderaxespad=0)
     return figure
@@ -108,8 +107,7 @@ def draw_lookups(word, tries):
             axes.text(begin - 0.1, row + 0.5, "##", color="#555555", **style | {"ha": "right"})
         verdict = "in the vocabulary" if found else "not there"
         axes.text(len(word) + 0.4, row + 0.5, verdict, va="center", weight="bold" if found else "normal")
-    axes.set_xlim(-1, len(word) + 5)
-    axes.set_ylim(len(tries), -1)
+    axes.set(xlim=(-1, len(word) + 5), ylim=(len(tries), -1))
     return figure
 
 
@@ -144,8 +142,7 @@ def draw_input(tokens, segments, valid_length):
     kinds = zip((*SEGMENT_COLOURS, GRAY), ("segment 0", "segment 1", "padding"), strict=True)
     handles = [Patch(facecolor=colour, label=kind) for colour, kind in kinds]
     axes.legend(handles=handles, loc="upper center", ncols=3, frameon=False)
-    axes.set_xlim(-0.14 * left, left + 0.5)
-    axes.set_ylim(3.1, -1)
+    axes.set(xlim=(-0.14 * left, left + 0.5), ylim=(3.1, -1))
     return figure
 
 
@@ -179,8 +176,7 @@ def draw_embeddings(tokens, segments):
             if line < len(rows) - 1:
                 middle = start + (width - 0.12) / 2
                 axes.text(middle, line * 0.7 + 0.7, "+" if line < 2 else "=", ha="center", va="center")
-    axes.set_xlim(0, figure.get_figwidth())
-    axes.set_ylim(2.85, -0.05)
+    axes.set(xlim=(0, figure.get_figwidth()), ylim=(2.85, -0.05))
     return figure
 
 
@@ -193,8 +189,7 @@ def draw_architecture():
     """
     same, changed = BLUE, ORANGE
     figure, axes = _axes(9.6, 7.6)
-    axes.set_xlim(0, 9.6)
-    axes.set_ylim(0, 7.6)
+    axes.set(xlim=(0, 9.6), ylim=(0, 7.6))
     transformer = (("word\nvector", same), ("sines of the\nposition", same))
     bert = (("word\nvector", same), ("segment\nvector", changed), ("position\nvector", changed))
     for middle, title, inputs, terms, after_sum, activation, colour in (
@@ -266,8 +261,7 @@ def draw_ns_classifier(tokens, segments):
         _box(axes, -0.45, y - 0.3, 2.1, 0.6, text)
     _arrow(axes, (1.65, 4.55), (2.3, 4.55))
     axes.text(2.4, 4.55, "logit > 0: B follows A (label 1)\nlogit < 0: it does not (label 0)", va="center")
-    axes.set_xlim(-1.7, count - 0.4)
-    axes.set_ylim(-0.8, 5)
+    axes.set(xlim=(-1.7, count - 0.4), ylim=(-0.8, 5))
     return figure
 
 
@@ -308,8 +302,7 @@ def draw_mlm_decoder(masked_positions, num_samples, num_words):
         (x + 4.3, "decoder:\n(masked, vocabulary)"),
     ):
         axes.text(centre, bottom, text, ha="center", va="top")
-    axes.set_xlim(-3, x + 7)
-    axes.set_ylim(bottom + 0.9, -1.1)
+    axes.set(xlim=(-3, x + 7), ylim=(bottom + 0.9, -1.1))
     return figure
 
 
@@ -351,6 +344,5 @@ def draw_classifier(tokens, num_layers):
         _box(axes, 0, bottom, 2.9 * step, height, text, colour, "gray")
     centre = {"ha": "center", "va": "center"}
     axes.text((2.9 * step + right) / 2, 3.9, "the other vectors are not used", color="#555555", **centre)
-    axes.set_xlim(-0.2, right + 0.2)
-    axes.set_ylim(-0.2, 6.4)
+    axes.set(xlim=(-0.2, right + 0.2), ylim=(-0.2, 6.4))
     return figure

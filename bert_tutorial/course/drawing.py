@@ -1,10 +1,15 @@
-"""Showing figures and source. Colours stay apart for the colour-blind; every figure has alt text."""
+"""What the figures share, and how they and source are shown.
+
+Colours stay apart for the colour-blind; every figure has alt text.
+"""
 
 import inspect
 import io
 
+import numpy as np
 from IPython.display import Image, display
 from matplotlib import rc_context
+from matplotlib.figure import Figure
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
@@ -49,6 +54,22 @@ def image_of(figure, alt):
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=100, bbox_inches="tight")
     return Image(buffer.getvalue(), format="png", alt=alt)
+
+
+def open_axes(width, height, columns=1, **shared):
+    """A figure of so many inches, and its axes from left to right, each open at the top and the right."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    panels = figure.subplots(1, columns, squeeze=False, **shared)[0]
+    for axes in panels:
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure, panels
+
+
+def write_values(axes, values, dark, form, **style):
+    """Write each value into its square of a heat map, in white where the square is dark."""
+    for (row, column), value in np.ndenumerate(values):
+        colour = "white" if dark[row, column] else "black"
+        axes.text(column, row, format(value, form), ha="center", va="center", color=colour, **style)
 
 
 def with_looks(curves):

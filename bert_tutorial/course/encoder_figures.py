@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from .drawing import shows_text_as_it_is, with_looks
+from .drawing import open_axes, shows_text_as_it_is, with_looks, write_values
 
 
 @shows_text_as_it_is
@@ -26,15 +26,12 @@ def plot_functions(x, functions):
     ValueError
         More than can be told apart.
     """
-    figure = Figure(figsize=(5, 3), layout="constrained")
-    axes = figure.add_subplot()
+    figure, (axes,) = open_axes(5, 3)
     for name, values, (colour, line, _) in with_looks(functions):
         axes.plot(x, values, color=colour, linestyle=line, linewidth=2, label=name)
     axes.axhline(0, color="gray", linewidth=0.8, zorder=0)
-    axes.set_xlabel("input")
-    axes.set_ylabel("output")
+    axes.set(xlabel="input", ylabel="output")
     axes.legend(frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 
@@ -89,15 +86,11 @@ def plot_cosines(cosines, labels=None):
     image = axes.imshow(cosines, cmap=colours, vmin=-1, vmax=1, aspect="equal" if labels is None else "auto")
     figure.colorbar(image, label="cosine")
     if labels is None:
-        axes.set_xlabel("position")
-        axes.set_ylabel("position")
+        axes.set(xlabel="position", ylabel="position")
         return figure
     axes.set_yticks(range(size), [f"{label}  {i + 1}" for i, label in enumerate(labels)])
     axes.set_xticks(range(size), range(1, size + 1))
-    for i in range(size):
-        for j in range(size):
-            colour = "white" if abs(cosines[i, j]) > 0.7 else "black"
-            axes.text(j, i, f"{cosines[i, j]:.2f}", ha="center", va="center", color=colour)
+    write_values(axes, cosines, abs(cosines) > 0.7, ".2f")
     return figure
 
 
@@ -119,15 +112,12 @@ def plot_cosines_by_layer(curves):
     ValueError
         More than can be told apart.
     """
-    figure = Figure(figsize=(7, 3.4), layout="constrained")
-    axes = figure.add_subplot()
+    figure, (axes,) = open_axes(7, 3.4)
     for name, values, (colour, line, marker) in with_looks(curves):
         layers = range(values.shape[1])
         axes.plot(layers, values.mean(axis=0), color=colour, marker=marker, linestyle=line, label=name)
         axes.fill_between(layers, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.15, linewidth=0)
     axes.set_xticks(layers, ["embed-\ndings", *layers[1:]])
-    axes.set_xlabel("layer")
-    axes.set_ylabel("cosine")
+    axes.set(xlabel="layer", ylabel="cosine")
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-    axes.spines[["top", "right"]].set_visible(False)
     return figure

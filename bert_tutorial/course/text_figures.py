@@ -1,9 +1,8 @@
 """Figures of texts on their way into batches: their lengths, and what is padded."""
 
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from .drawing import NEGATIVE, POSITIVE, shows_text_as_it_is
+from .drawing import NEGATIVE, POSITIVE, open_axes, shows_text_as_it_is
 
 
 def plot_lengths(lengths, max_length):
@@ -20,14 +19,11 @@ def plot_lengths(lengths, max_length):
     -------
     matplotlib.figure.Figure
     """
-    figure = Figure(figsize=(7, 2.5), layout="constrained")
-    axes = figure.add_subplot()
+    figure, (axes,) = open_axes(7, 2.5)
     axes.hist(lengths, bins=30, color=POSITIVE)
     axes.axvline(max_length, color=NEGATIVE, linestyle="--", label=f"cut at {max_length}")
-    axes.set_xlabel("word pieces, [CLS] and [SEP] included")
-    axes.set_ylabel("reviews")
+    axes.set(xlabel="word pieces, [CLS] and [SEP] included", ylabel="reviews")
     axes.legend(frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 
@@ -44,8 +40,7 @@ def plot_padding(ways):
     -------
     matplotlib.figure.Figure
     """
-    figure = Figure(figsize=(8, 3.6), layout="constrained")
-    panels = figure.subplots(1, len(ways), sharey=True, sharex=True, squeeze=False)[0]
+    figure, panels = open_axes(8, 3.6, len(ways), sharey=True, sharex=True)
     for axes, (name, batches) in zip(panels, ways.items(), strict=True):
         lengths = [length for batch, _ in batches for length in batch]
         padded = [longest for batch, longest in batches for _ in batch]
@@ -54,7 +49,6 @@ def plot_padding(ways):
         share = 1 - sum(lengths) / sum(padded)
         axes.set_title(f"{name}\n{share:.0%} padding", fontsize=10)
         axes.set_xlabel("positions")
-        axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("reviews, batch after batch")
     panels[0].invert_yaxis()
     handles = [Patch(facecolor=POSITIVE, label="word pieces"), Patch(facecolor="#F3B98B", label="padding")]

@@ -6,9 +6,8 @@ import numpy as np
 from IPython.display import DisplayHandle
 from IPython.utils.capture import capture_output
 from matplotlib import cycler, rc_context
-from matplotlib.figure import Figure
 
-from .drawing import NEGATIVE, POSITIVE, image_of, shows_text_as_it_is, with_looks
+from .drawing import NEGATIVE, POSITIVE, image_of, open_axes, shows_text_as_it_is, with_looks
 
 
 def plot_transfer(summary, num_classes):
@@ -25,8 +24,7 @@ def plot_transfer(summary, num_classes):
     -------
     matplotlib.figure.Figure
     """
-    figure = Figure(figsize=(6, 3.5), layout="constrained")
-    axes = figure.add_subplot()
+    figure, (axes,) = open_axes(6, 3.5)
     for start, colour, marker in (("pre-trained", POSITIVE, "o"), ("random", NEGATIVE, "s")):
         counts = sorted(number for own, number in summary if own == start)
         means, spreads = zip(*(summary[start, number][:2] for number in counts), strict=True)
@@ -34,11 +32,8 @@ def plot_transfer(summary, num_classes):
     axes.axhline(1 / num_classes, color="gray", linewidth=1, linestyle="--", label="guessing")
     axes.set_xscale("log", base=2)
     axes.set_xticks(counts, counts)
-    axes.set_ylim(0, 1)
-    axes.set_xlabel("labelled docstrings")
-    axes.set_ylabel("test accuracy")
+    axes.set(xlabel="labelled docstrings", ylabel="test accuracy", ylim=(0, 1))
     axes.legend(frameon=False, loc="upper left")
-    axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 
@@ -54,18 +49,14 @@ def plot_pretraining(history):
     -------
     matplotlib.figure.Figure
     """
-    figure = Figure(figsize=(8, 3), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure, (left, right) = open_axes(8, 3, 2)
     steps = [row["step"] for row in history]
     for axes, mlm, ns in ((left, "mlm_loss", "ns_loss"), (right, "valid_mlm_accuracy", "valid_ns_accuracy")):
         axes.plot(steps, [row[mlm] for row in history], color=POSITIVE, marker="o", label="masked word pieces")
         axes.plot(steps, [row[ns] for row in history], color=NEGATIVE, marker="s", label="next sentences")
-        axes.set_xlabel("step")
-        axes.set_ylim(bottom=0)
-        axes.spines[["top", "right"]].set_visible(False)
+        axes.set(xlabel="step", ylim=(0, None))
     left.set_ylabel("training loss")
-    right.set_ylabel("right in held-out text")
-    right.set_ylim(0, 1)
+    right.set(ylabel="right in held-out text", ylim=(0, 1))
     left.legend(frameon=False)
     return figure
 
@@ -125,17 +116,13 @@ def plot_losses(losses, guessing=None):
     ValueError
         More than can be told apart.
     """
-    figure = Figure(figsize=(6, 3), layout="constrained")
-    axes = figure.add_subplot()
+    figure, (axes,) = open_axes(6, 3)
     for name, values, (colour, line, _) in with_looks(losses):
         axes.plot(range(1, len(values) + 1), values, color=colour, linestyle=line, label=name, linewidth=2)
     if guessing is not None:
         axes.axhline(guessing, color="gray", linewidth=1, linestyle="--", label="guessing", zorder=0)
-    axes.set_xlabel("step")
-    axes.set_ylabel("loss")
-    axes.set_ylim(bottom=0)
+    axes.set(xlabel="step", ylabel="loss", ylim=(0, None))
     axes.legend(frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 
@@ -157,16 +144,12 @@ def plot_learning_rate(rates):
     ValueError
         More than can be told apart.
     """
-    figure = Figure(figsize=(6, 2.8), layout="constrained")
-    axes = figure.add_subplot()
+    figure, (axes,) = open_axes(6, 2.8)
     for name, values, (colour, line, _) in with_looks(rates):
         axes.plot(range(1, len(values) + 1), values, color=colour, linestyle=line, label=name)
-    axes.set_xlabel("step")
-    axes.set_ylabel("learning rate")
-    axes.set_ylim(bottom=0)
+    axes.set(xlabel="step", ylabel="learning rate", ylim=(0, None))
     axes.ticklabel_format(axis="y", scilimits=(0, 0))
     axes.legend(frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 
@@ -229,8 +212,7 @@ def plot_runs(histories):
     ValueError
         More than can be told apart.
     """
-    figure = Figure(figsize=(9, 3), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure, (left, right) = open_axes(9, 3, 2)
     rows = range(len(histories))
     for row, (_, history, (colour, _, marker)) in enumerate(with_looks(histories)):
         left.plot(
@@ -246,16 +228,11 @@ def plot_runs(histories):
     guessing = {"color": "gray", "linewidth": 1, "linestyle": "--", "zorder": 0}
     left.axhline(np.log(2), **guessing)
     left.set_xticks([epoch["epoch"] for epoch in max(histories.values(), key=len)])
-    left.set_xlabel("epoch")
-    left.set_ylabel(f"training loss; guessing: {np.log(2):.2f}")
-    left.set_ylim(bottom=0)
+    left.set(xlabel="epoch", ylabel=f"training loss; guessing: {np.log(2):.2f}", ylim=(0, None))
     right.axvline(0.5, **guessing)
     right.set_yticks(rows, histories)
     right.invert_yaxis()
-    right.set_xlim(0, 1.1)
-    right.set_xlabel("test accuracy; guessing: 0.5")
-    for axes in (left, right):
-        axes.spines[["top", "right"]].set_visible(False)
+    right.set(xlim=(0, 1.1), xlabel="test accuracy; guessing: 0.5")
     return figure
 
 
@@ -273,13 +250,11 @@ def plot_speeds(speeds, label):
     -------
     matplotlib.figure.Figure
     """
-    figure = Figure(figsize=(7, 0.45 * len(speeds) + 0.8), layout="constrained")
-    axes = figure.add_subplot()
+    figure, (axes,) = open_axes(7, 0.45 * len(speeds) + 0.8)
     bars = axes.barh(range(len(speeds)), list(speeds.values()), color=POSITIVE, height=0.6)
     axes.bar_label(bars, fmt="%.0f", padding=3)
     axes.set_yticks(range(len(speeds)), list(speeds))
     axes.invert_yaxis()
     axes.margins(x=0.12)
     axes.set_xlabel(label)
-    axes.spines[["top", "right"]].set_visible(False)
     return figure
