@@ -3,9 +3,8 @@
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from .drawing import POSITIVE, shows_text_as_it_is
+from .drawing import BLUE, ORANGE, POSITIVE, YELLOW, shows_text_as_it_is
 
-BLUE, ORANGE, YELLOW = "#A9D3EE", "#F3B98B", "#F5EBA0"  # Okabe and Ito's, made lighter, to write on
 GRAY = "#EEEEEE"
 SEGMENT_COLOURS = (BLUE, ORANGE)  # of sentence A, sentence B
 PICKED_COLOUR = YELLOW  # of what is read or predicted
@@ -15,8 +14,6 @@ MASKING_COLOURS = {
     "replaced by another": ORANGE,
     "left, but to be predicted": YELLOW,
 }
-
-
 MONOSPACE = {"family": "monospace"}
 SUM_STYLE = {"boxstyle": "circle,pad=0.05", "facecolor": "white", "edgecolor": "black"}
 
@@ -29,9 +26,13 @@ def _axes(width, height):
     return figure, axes
 
 
+def _write(axes, x, y, text, **style):
+    axes.text(x, y, text, **{"ha": "center", "va": "center"} | style)
+
+
 def _box(axes, left, bottom, width, height, text="", colour="white", edge="black", **text_style):
     axes.add_patch(Rectangle((left, bottom), width, height, facecolor=colour, edgecolor=edge))
-    axes.text(left + width / 2, bottom + height / 2, text, **{"ha": "center", "va": "center"} | text_style)
+    _write(axes, left + width / 2, bottom + height / 2, text, **text_style)
 
 
 def _arrow(axes, start, end, **style):
@@ -70,7 +71,7 @@ def draw_masking(tokens, masked, positions, columns=60):
         kind = kept
         if position in positions:
             kind = hidden if shown == "[MASK]" else left if shown == token else replaced
-            axes.text(column + width / 2, line + 0.76, token, weight="bold", ha="center", va="center", **MONOSPACE)
+            _write(axes, column + width / 2, line + 0.76, token, weight="bold", **MONOSPACE)
         colour, edge = MASKING_COLOURS[kind], "silver" if kind == kept else "black"
         _box(axes, column + 0.2, line + 0.08, width - 0.4, 0.4, shown, colour, edge, **MONOSPACE)
     axes.set(xlim=(-0.5, columns + 0.5), ylim=(line + 1, -0.7))
@@ -95,16 +96,15 @@ def draw_lookups(word, tries):
     """
     tries = list(tries)
     figure, axes = _axes(7, 0.28 * len(tries) + 0.6)
-    style = {"ha": "center", "va": "center"} | MONOSPACE
     for column, letter in enumerate(word):
-        axes.text(column + 0.5, -0.5, letter, weight="bold", **style)
+        _write(axes, column + 0.5, -0.5, letter, weight="bold", **MONOSPACE)
     for row, (begin, end, found) in enumerate(tries):
         _box(axes, begin, row + 0.08, end - begin, 0.84, colour=POSITIVE if found else "#DDDDDD", edge="none")
         letters = {"color": "white", "weight": "bold"} if found else {"color": "#555555"}
         for column in range(begin, end):
-            axes.text(column + 0.5, row + 0.5, word[column], **style | letters)
+            _write(axes, column + 0.5, row + 0.5, word[column], **MONOSPACE, **letters)
         if begin:
-            axes.text(begin - 0.1, row + 0.5, "##", color="#555555", **style | {"ha": "right"})
+            _write(axes, begin - 0.1, row + 0.5, "##", color="#555555", ha="right", **MONOSPACE)
         verdict = "in the vocabulary" if found else "not there"
         axes.text(len(word) + 0.4, row + 0.5, verdict, va="center", weight="bold" if found else "normal")
     axes.set(xlim=(-1, len(word) + 5), ylim=(len(tries), -1))
@@ -138,7 +138,7 @@ def draw_input(tokens, segments, valid_length):
             _box(axes, left + 0.1, row + 0.1, width - 0.2, 0.8, text, colour, "none", **style)
         left += width
     for row, name in enumerate(("word pieces", "segments", "positions")):
-        axes.text(-0.5, row + 0.5, name, ha="right", va="center")
+        _write(axes, -0.5, row + 0.5, name, ha="right")
     kinds = zip((*SEGMENT_COLOURS, GRAY), ("segment 0", "segment 1", "padding"), strict=True)
     handles = [Patch(facecolor=colour, label=kind) for colour, kind in kinds]
     axes.legend(handles=handles, loc="upper center", ncols=3, frameon=False)
@@ -175,7 +175,7 @@ def draw_embeddings(tokens, segments):
             _box(axes, start, line * 0.7 + 0.15, width - 0.12, 0.4, text, colour, "gray", **MONOSPACE)
             if line < len(rows) - 1:
                 middle = start + (width - 0.12) / 2
-                axes.text(middle, line * 0.7 + 0.7, "+" if line < 2 else "=", ha="center", va="center")
+                _write(axes, middle, line * 0.7 + 0.7, "+" if line < 2 else "=")
     axes.set(xlim=(0, figure.get_figwidth()), ylim=(2.85, -0.05))
     return figure
 
@@ -197,11 +197,11 @@ def draw_architecture():
         (7.4, "BERT encoder", "words, segments (B, L)", bert, "LayerNorm, dropout", "GELU", changed),
     ):
         left = middle - 1.45
-        axes.text(middle, 7.35, title, ha="center", va="center", weight="bold", size=12)
-        axes.text(middle, 6.95, "encodings (B, L, units)", ha="center", va="center")
+        _write(axes, middle, 7.35, title, weight="bold", size=12)
+        _write(axes, middle, 6.95, "encodings (B, L, units)")
         _box(axes, left - 0.3, 2.65, 3.75, 3.7, colour=GRAY, edge="gray")
-        axes.text(left - 0.45, 4.9, "× num_layers", ha="center", va="center", rotation=90)
-        axes.text(left - 0.4, 3.31, "mask", ha="right", va="center")
+        _write(axes, left - 0.45, 4.9, "× num_layers", rotation=90)
+        _write(axes, left - 0.4, 3.31, "mask", ha="right")
         _arrow(axes, (left - 0.38, 3.31), (left, 3.31))
         _box(axes, left, 3.1, 2.9, 0.42, "MultiHeadAttention", same)
         _box(axes, left, 3.85, 2.9, 0.42, "AddNorm", same)
@@ -213,13 +213,13 @@ def draw_architecture():
         for start, end in ((2.85, 4.06), (4.5, 5.86)):  # around a sublayer: the residual connections
             axes.plot([middle, left + 3.2, left + 3.2], [start, start, end], color="black", linewidth=1)
             _arrow(axes, (left + 3.2, end), (left + 2.9, end))
-        axes.text(middle, 1.47, "+", ha="center", va="center", size=14, bbox=SUM_STYLE)
+        _write(axes, middle, 1.47, "+", size=14, bbox=SUM_STYLE)
         width = (2.9 + 0.1) / len(terms)
         for number, (text, term_colour) in enumerate(terms):
             _box(axes, left + number * width, 0.75, width - 0.1, 0.52, text, term_colour)
             centre = left + number * width + (width - 0.1) / 2
             axes.plot([centre, centre, middle], [1.27, 1.47, 1.47], color="black", linewidth=1, zorder=0)
-        axes.text(middle, 0.5, inputs, ha="center", va="center")
+        _write(axes, middle, 0.5, inputs)
     handles = [
         Patch(facecolor=same, edgecolor="black", label="as in the Transformer"),
         Patch(facecolor=changed, edgecolor="black", label="new or different in BERT"),
@@ -247,14 +247,14 @@ def draw_ns_classifier(tokens, segments):
     figure, axes = _axes(0.95 * count + 0.3, 4.6)
     for x, (token, segment) in enumerate(zip(tokens, segments, strict=True)):
         _box(axes, x - 0.45, -0.25, 0.9, 0.5, token, SEGMENT_COLOURS[segment])
-        axes.text(x, -0.5, str(segment), ha="center", va="center")
+        _write(axes, x, -0.5, str(segment))
         _box(axes, x - 0.25, 2.15, 0.5, 0.5, colour=PICKED_COLOUR if x == 0 else "white")
         for low, high in ((0.25, 0.85), (1.55, 2.15)):
             _arrow(axes, (x, low), (x, high))
-    axes.text(-0.6, -0.5, "segment", ha="right", va="center")
-    axes.text(-0.6, 0, "input", ha="right", va="center")
-    axes.text(-0.6, 2.4, "encoding", ha="right", va="center")
-    axes.text((count + 0.3) / 2, 2.95, "not read by the classifier", ha="center", va="center", color="dimgray")
+    _write(axes, -0.6, -0.5, "segment", ha="right")
+    _write(axes, -0.6, 0, "input", ha="right")
+    _write(axes, -0.6, 2.4, "encoding", ha="right")
+    _write(axes, (count + 0.3) / 2, 2.95, "not read by the classifier", color="dimgray")
     _box(axes, -0.45, 0.85, count - 0.1, 0.7, "BERT encoder: every position looks at every other")
     for y, text in ((3.55, "dense, tanh"), (4.55, "dense, 1 output")):
         _arrow(axes, (0, y - 0.9 if y < 4 else y - 0.7), (0, y - 0.3))
@@ -282,13 +282,13 @@ def draw_mlm_decoder(masked_positions, num_samples, num_words):
     picked = list(zip(*masked_positions, strict=True))
     figure, axes = _axes(9, 0.55 * max(num_samples, len(picked)) + 1.3)
     for sample in range(num_samples):
-        axes.text(-0.7, sample, f"sample {sample}", ha="right", va="center")
+        _write(axes, -0.7, sample, f"sample {sample}", ha="right")
         for position in range(num_words):
             colour = PICKED_COLOUR if (sample, position) in picked else "white"
             _box(axes, position - 0.45, sample - 0.4, 0.9, 0.8, colour=colour)
     for position in range(num_words):
-        axes.text(position, -0.75, str(position), ha="center", va="center")
-    axes.text(-0.7, -0.75, "position", ha="right", va="center")
+        _write(axes, position, -0.75, str(position))
+    _write(axes, -0.7, -0.75, "position", ha="right")
     x = num_words + 3
     for row, (sample, position) in enumerate(picked):
         _box(axes, x - 0.85, row - 0.4, 1.7, 0.8, f"({sample}, {position})", PICKED_COLOUR)
@@ -301,7 +301,7 @@ def draw_mlm_decoder(masked_positions, num_samples, num_words):
         (x, "gather_nd:\n(masked, units)"),
         (x + 4.3, "decoder:\n(masked, vocabulary)"),
     ):
-        axes.text(centre, bottom, text, ha="center", va="top")
+        _write(axes, centre, bottom, text, va="top")
     axes.set(xlim=(-3, x + 7), ylim=(bottom + 0.9, -1.1))
     return figure
 
@@ -342,7 +342,6 @@ def draw_classifier(tokens, num_layers):
     ):
         arrow(middle, bottom - 0.4, bottom)
         _box(axes, 0, bottom, 2.9 * step, height, text, colour, "gray")
-    centre = {"ha": "center", "va": "center"}
-    axes.text((2.9 * step + right) / 2, 3.9, "the other vectors are not used", color="#555555", **centre)
+    _write(axes, (2.9 * step + right) / 2, 3.9, "the other vectors are not used", color="#555555")
     axes.set(xlim=(-0.2, right + 0.2), ylim=(-0.2, 6.4))
     return figure

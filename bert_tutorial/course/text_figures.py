@@ -2,7 +2,7 @@
 
 from matplotlib.patches import Patch
 
-from .drawing import NEGATIVE, POSITIVE, open_axes, shows_text_as_it_is
+from .drawing import NEGATIVE, ORANGE, POSITIVE, open_axes, shows_text_as_it_is
 
 
 def plot_lengths(lengths, max_length):
@@ -44,13 +44,13 @@ def plot_padding(ways):
     for axes, (name, batches) in zip(panels, ways.items(), strict=True):
         lengths = [length for batch, _ in batches for length in batch]
         padded = [longest for batch, longest in batches for _ in batch]
-        axes.stairs(padded, fill=True, orientation="horizontal", color="#F3B98B")
+        axes.stairs(padded, fill=True, orientation="horizontal", color=ORANGE)
         axes.stairs(lengths, fill=True, orientation="horizontal", color=POSITIVE)
         share = 1 - sum(lengths) / sum(padded)
         axes.set_title(f"{name}\n{share:.0%} padding", fontsize=10)
         axes.set_xlabel("positions")
     panels[0].set_ylabel("reviews, batch after batch")
     panels[0].invert_yaxis()
-    handles = [Patch(facecolor=POSITIVE, label="word pieces"), Patch(facecolor="#F3B98B", label="padding")]
+    handles = [Patch(facecolor=POSITIVE, label="word pieces"), Patch(facecolor=ORANGE, label="padding")]
     figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
     return figure
