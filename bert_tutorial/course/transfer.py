@@ -9,6 +9,7 @@ Source: Devlin et al. 2018, sections 4 and 5.1 (fine-tuning, and what pre-traini
 import random
 import re
 from collections import Counter, defaultdict
+from itertools import chain, islice, product, repeat
 from statistics import mean, stdev
 from typing import NamedTuple
 
@@ -97,9 +98,10 @@ def library_task(corpus, num_libraries=8):
     train, test = (
         [(text, label) for label, library in enumerate(classes) for text in sides[library][side]] for side in (0, 1)
     )
-    task = Task(tuple(classes), train, test)
+    # as many test texts of each: else always naming the largest library would score well
     smallest = min(Counter(label for _, label in test).values())
-    return task._replace(test=_draw(task, test, smallest * num_libraries, seed=0))
+    even = draw_labels(Task(tuple(classes), test, []), smallest * num_libraries, seed=0)
+    return Task(tuple(classes), train, even)
 
 
 def draw_labels(task, count, seed):
@@ -115,8 +117,20 @@ def draw_labels(task, count, seed):
     Returns
     -------
     list of (str, int)
+
+    Raises
+    ------
+    ValueError
+        A class has fewer texts.
     """
-    return _draw(task, task.train, count, seed)
+    number = count // len(task.classes)
+    drawn = []
+    for label, name in enumerate(task.classes):
+        texts = [text for text, own in task.train if own == label]
+        if number > len(texts):
+            raise ValueError(f"{name} has {len(texts)} texts, not {number}: ask for fewer labels")
+        drawn += [(text, label) for text in random.Random(seed).sample(texts, number)]
+    return drawn
 
 
 def compare(task, name_or_path="small", label_counts=(16, 64, 256), seeds=5, lrs=(3e-4, 1e-3), num_steps=150, ctx=None):
@@ -153,23 +167,17 @@ def compare(task, name_or_path="small", label_counts=(16, 64, 256), seeds=5, lrs
 
     test = loader(task.test, shuffle=False)
     results = []
-    for num_labels in label_counts:
-        for seed in range(1, seeds + 1):
-            train = _Repeated(loader(draw_labels(task, num_labels, seed), shuffle=True), num_steps)
-            for start in STARTS:
-                for lr in lrs:
-                    seed_everything(seed)
-                    bert = (
-                        load_pretrained(name_or_path, devices)[0]
-                        if start == "pre-trained"
-                        else _untrained(settings, devices)
-                    )
-                    net = BERTClassifier(bert, len(task.classes))
-                    net.classifier.initialize(ctx=devices)
-                    net.hybridize(static_alloc=True)
-                    train_loop(net, train, None, 1, lr, devices, gluon.loss.SoftmaxCELoss(), seed=seed)
-                    score = evaluate(net, test, devices)
-                    results.append(Result(start, num_labels, seed, lr, score.accuracy))
+    for num_labels, seed in product(label_counts, range(1, seeds + 1)):
+        train = _Repeated(loader(draw_labels(task, num_labels, seed), shuffle=True), num_steps)
+        for start, lr in product(STARTS, lrs):
+            seed_everything(seed)
+            pretrained = start == "pre-trained"
+            bert = load_pretrained(name_or_path, devices)[0] if pretrained else _untrained(settings, devices)
+            net = BERTClassifier(bert, len(task.classes))
+            net.classifier.initialize(ctx=devices)
+            net.hybridize(static_alloc=True)
+            train_loop(net, train, None, 1, lr, devices, gluon.loss.SoftmaxCELoss(), seed=seed)
+            results.append(Result(start, num_labels, seed, lr, evaluate(net, test, devices).accuracy))
     return results
 
 
@@ -195,17 +203,6 @@ def summarize(results):
     return summary
 
 
-def _draw(task, labelled, count, seed):
-    drawn = []
-    for label, name in enumerate(task.classes):
-        texts = [text for text, own in labelled if own == label]
-        number = count // len(task.classes)
-        if number > len(texts):
-            raise ValueError(f"{name} has {len(texts)} texts, not {number}: ask for fewer labels")
-        drawn += [(text, label) for text in random.Random(seed).sample(texts, number)]
-    return drawn
-
-
 class _Repeated:
     """Batches of a loader, over and over, until there are enough."""
 
@@ -216,18 +213,12 @@ class _Repeated:
         return self.num_batches
 
     def __iter__(self):
-        left = self.num_batches
-        while left:
-            for batch in self.loader:
-                yield batch
-                left -= 1
-                if not left:
-                    break
+        return islice(chain.from_iterable(repeat(self.loader)), self.num_batches)
 
 
 def _untrained(settings, devices):
     """The network as it was before its pre-training."""
-    bert = BERTModel(**settings)
+    net = BERTForPreTraining(BERTModel(**settings))
     vocab_size = settings["vocab_size"]
-    initialize_for_pretraining(BERTForPreTraining(bert), np.full(vocab_size, 1 / vocab_size), devices)
-    return bert
+    initialize_for_pretraining(net, np.full(vocab_size, 1 / vocab_size), devices)
+    return net.bert
