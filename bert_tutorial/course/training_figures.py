@@ -10,33 +10,6 @@ from matplotlib import cycler, rc_context
 from .drawing import NEGATIVE, POSITIVE, image_of, open_axes, shows_text_as_it_is, with_looks
 
 
-def plot_transfer(summary, num_classes):
-    """Draw accuracy against the number of labels, for a pre-trained and a random start.
-
-    Parameters
-    ----------
-    summary : dict
-        From `transfer.summarize`.
-    num_classes : int
-        Of the task; guessing is right once in so many times.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
-    figure, (axes,) = open_axes(6, 3.5)
-    for start, colour, marker in (("pre-trained", POSITIVE, "o"), ("random", NEGATIVE, "s")):
-        counts = sorted(number for own, number in summary if own == start)
-        means, spreads = zip(*(summary[start, number][:2] for number in counts), strict=True)
-        axes.errorbar(counts, means, yerr=spreads, color=colour, marker=marker, capsize=3, label=f"{start} BERT")
-    axes.axhline(1 / num_classes, color="gray", linewidth=1, linestyle="--", label="guessing")
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(counts, counts)
-    axes.set(xlabel="labelled docstrings", ylabel="test accuracy", ylim=(0, 1))
-    axes.legend(frameon=False, loc="upper left")
-    return figure
-
-
 def plot_pretraining(history):
     """Draw the losses of pre-training, and what is predicted right in held-out text.
 
@@ -215,12 +188,8 @@ def plot_runs(histories):
     figure, (left, right) = open_axes(9, 3, 2)
     rows = range(len(histories))
     for row, (_, history, (colour, _, marker)) in enumerate(with_looks(histories)):
-        left.plot(
-            [epoch["epoch"] for epoch in history],
-            [epoch["train_loss"] for epoch in history],
-            color=colour,
-            marker=marker,
-        )
+        epochs, losses = ([epoch[name] for epoch in history] for name in ("epoch", "train_loss"))
+        left.plot(epochs, losses, color=colour, marker=marker)
         accuracy = history[-1]["test_accuracy"]
         right.barh(row, accuracy, color=colour, height=0.6)
         right.plot(0.03, row, color="white", marker=marker)
@@ -233,6 +202,33 @@ def plot_runs(histories):
     right.set_yticks(rows, histories)
     right.invert_yaxis()
     right.set(xlim=(0, 1.1), xlabel="test accuracy; guessing: 0.5")
+    return figure
+
+
+def plot_transfer(summary, num_classes):
+    """Draw accuracy against the number of labels, for a pre-trained and a random start.
+
+    Parameters
+    ----------
+    summary : dict
+        From `transfer.summarize`.
+    num_classes : int
+        Of the task; guessing is right once in so many times.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure, (axes,) = open_axes(6, 3.5)
+    for start, colour, marker in (("pre-trained", POSITIVE, "o"), ("random", NEGATIVE, "s")):
+        counts = sorted(number for own, number in summary if own == start)
+        means, spreads = zip(*(summary[start, number][:2] for number in counts), strict=True)
+        axes.errorbar(counts, means, yerr=spreads, color=colour, marker=marker, capsize=3, label=f"{start} BERT")
+    axes.axhline(1 / num_classes, color="gray", linewidth=1, linestyle="--", label="guessing")
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(counts, counts)
+    axes.set(xlabel="labelled docstrings", ylabel="test accuracy", ylim=(0, 1))
+    axes.legend(frameon=False, loc="upper left")
     return figure
 
 
