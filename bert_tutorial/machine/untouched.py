@@ -1,0 +1,181 @@
+"""BERT's own CPU operators: operators.cc, compiled for this machine the first time, loaded into MXNet.
+
+Where that does not work (no C++ compiler, a GPU build of MXNet, BERT_TUTORIAL_OPERATORS=plain) the blocks use
+MXNet's operators instead: the same functions, more slowly. So they do where somebody could tell the difference: a block
+that an operator would leave out was replaced or has hooks, or the arrays are not float32.
+"""
+
+import functools
+import os
+import subprocess
+
+import mxnet as mx
+import numpy as np
+
+from .chosen import chosen
+from .compiling import compiled_library, first_error
+from .cuda import mxnet_has_cuda
+
+FLOAT_NUMBERS = {"0", "1", "2", "12"}  # how MXNet's symbols call float32, float64, float16 and bfloat16
+
+
+def status():
+    """Load the operators, once a process, unless BERT_TUTORIAL_OPERATORS=plain stands in the environment now.
+
+    Returns
+    -------
+    loaded : bool
+    reason : str
+        One sentence for the reader.
+    """
+    if os.environ.get("BERT_TUTORIAL_OPERATORS") == "plain":
+        return False, "BERT_TUTORIAL_OPERATORS=plain in your environment"
+    return _load()
+
+
+def available():
+    """Whether the operators can be used."""
+    return status()[0]
+
+
+@functools.cache
+def _load():
+    if mxnet_has_cuda():
+        return False, "this MXNet is a GPU build"
+    try:
+        library = compiled_library()
+        # From this many gradients of one array on, MXNet asks operators to add theirs; a library's cannot
+        os.environ["MXNET_EXEC_INPLACE_GRAD_SUM_CAP"] = "1000000"  # read with the first gradients
+        chosen.own_variables.append("MXNET_EXEC_INPLACE_GRAD_SUM_CAP")
+        mx.library.load(str(library), verbose=False)
+    except (OSError, subprocess.SubprocessError, mx.MXNetError) as error:
+        return False, f"operators.cc could not be compiled or loaded: {first_error(error)}"
+    return True, f"compiled from operators.cc for this CPU ({library})"
+
+
+# --- where an operator may stand for blocks ---------------------------------------------------------------------
+def take(array):
+    """Whether the operators can be used on this array, symbol or parameter."""
+    return available() and _is_float32(array)
+
+
+def _is_float32(array):
+    """Whether an array is float32, or all parameters that a symbol is made from; False for a symbol of none."""
+    if not isinstance(array, mx.symbol.Symbol):
+        return np.dtype(array.dtype) == np.float32
+    numbers = {attributes.get("__dtype__") for attributes in array.attr_dict().values()}
+    return numbers & FLOAT_NUMBERS == {"0"}
+
+
+def is_untouched(block, kind, **parts):
+    """Whether a block, with these parts in it, computes what its class says and nobody watches it.
+
+    Parameters
+    ----------
+    block : mxnet.gluon.Block
+    kind : type
+        The class it must be of; a class derived from it may compute something else.
+    **parts : type
+        By name, the classes of blocks inside.
+    """
+    return (
+        type(block) is kind
+        and not (block._forward_hooks or block._forward_pre_hooks)
+        and not vars(block).keys() & {"forward", "hybrid_forward"}
+        and not getattr(block, "_axes", ())  # of a Dropout: elements that share their fate
+        and 0 <= getattr(block, "_rate", 0) < 1  # the same
+        and all(is_untouched(getattr(block, name), part) for name, part in parts.items())
+    )
+
+
+def _own(F, *arrays):
+    """Arrays whose gradients may be written: a library's operator cannot add to them, as grad_req="add" asks.
+
+    A variable of the graph gets a copy, which takes the written gradient; MXNet adds that to the variable's.
+    """
+    return [F.identity(array) if _is_variable(array) else array for array in arrays]
+
+
+def _is_variable(array):
+    if isinstance(array, mx.nd.NDArray):
+        return mx.autograd.is_recording() and array.grad is not None
+    return array.get_children() is None
+
+
+def attention(F, query, key, value, mask, num_heads, dropout):
+    """Scaled dot-product attention of all heads; the plain form is in `MultiHeadAttention`.
+
+    Parameters
+    ----------
+    F : module
+        mxnet.ndarray or mxnet.symbol.
+    query : (B, Lq, C)
+    key, value : (B, Lk, C)
+    mask : 0/1 array (B, 1 or Lq, Lk)
+        Of any number type.
+    num_heads : int
+    dropout : float
+        Probability of dropping an attention weight.
+
+    Returns
+    -------
+    (B, Lq, C)
+    """
+    mode = _mode(F, F.slice(query, begin=(0, 0, 0), end=(1, 1, 1)))
+    mask = F.stop_gradient(mask if _is_float32(mask) else F.cast(mask, dtype="float32"))
+    query, key, value = _own(F, query, key, value)
+    return F.bert_attention(query, key, value, mask, mode, num_heads=num_heads, dropout=dropout)[0]
+
+
+def add_norm(F, X, Y, norm, dropout):
+    """LayerNorm(X + dropout(Y)); the plain form is in `blocks.add_norm`.
+
+    Parameters
+    ----------
+    F : module
+        mxnet.ndarray or mxnet.symbol.
+    X, Y : arrays of the same shape
+    norm : mxnet.gluon.nn.LayerNorm
+        Its parameters are used.
+    dropout : float
+        Probability of dropping an element of Y.
+
+    Returns
+    -------
+    The shape of X.
+    """
+    if F is mx.ndarray:
+        gamma, beta = norm.gamma.data(X.context), norm.beta.data(X.context)
+    else:
+        gamma, beta = norm.gamma.var(), norm.beta.var()
+    mode = _mode(F, F.slice_axis(beta, axis=0, begin=0, end=1))
+    X, Y, gamma, beta = _own(F, X, Y, gamma, beta)
+    return F.bert_add_norm(X, Y, gamma, beta, mode, dropout=dropout, epsilon=norm._epsilon)[0]
+
+
+def gelu(F, X):
+    """GELU of any shape; the plain form is MXNet's."""
+    return F.bert_gelu(*_own(F, X))
+
+
+def dense(F, X, weight, bias):
+    """X weight^T + bias; the plain form is in `NarrowingDense`.
+
+    Parameters
+    ----------
+    F : module
+        mxnet.ndarray or mxnet.symbol.
+    X : (..., K)
+    weight : (N, K)
+    bias : (N,)
+
+    Returns
+    -------
+    (..., N)
+    """
+    return F.bert_dense(*_own(F, X, weight, bias))
+
+
+def _mode(F, element):
+    """1 when predicting, 0 or 2 when training: only MXNet's Dropout knows which it is."""
+    return F.Dropout(F.ones_like(F.reshape(element, shape=(1,))), p=0.5)
