@@ -1,7 +1,8 @@
-"""The blocks BERT is made of, bottom up: attention, feed-forward, residuals, positions, the encoder block.
+"""The blocks BERT is made of, bottom up: dense layers, attention, feed-forward, residuals, positions, encoder block.
 
 In the shape comments: B samples, L positions, H heads, C units (the paper calls them the hidden size).
-A mask is a 0/1 array; 0 hides a key position from a query.
+A mask is a 0/1 array; 0 hides a key position from a query. Where a formula has one of `operators` beside it, that
+computes the same faster: read the formula.
 
 Source: Vaswani et al. 2017, "Attention Is All You Need", section 3, with BERT's own choices
 (Devlin et al. 2018, section 3): biases everywhere, erf GELU, learned positions.
@@ -11,7 +12,7 @@ from mxnet.gluon import HybridBlock, nn
 from mxnet.initializer import Normal
 
 from .machine import operators
-from .machine.operators import is_untouched
+from .machine.untouched import is_untouched
 
 LAYER_NORM_EPSILON = 1e-12  # what published BERT weights were trained with; Gluon's default is 1e-5
 HIDDEN_SCORE = -1e4  # exp(-1e4) is 0, and -1e4 still fits float16
@@ -53,10 +54,9 @@ class PositionWiseDense(nn.Dense):
 
 
 def hidden_scores(F, mask, scores):
-    """What hides keys: 0 where the mask is 1, HIDDEN_SCORE where it is 0, of the scores' number type."""
-    zero = F.zeros_like(F.reshape(F.slice(scores, begin=(0, 0, 0), end=(1, 1, 1)), shape=(1,)))
-    # a table of two numbers, in which the mask looks them up: as an index it may be of any type
-    return F.take(F.concat(zero + HIDDEN_SCORE, zero, dim=0), mask)
+    """What is added to the scores: 0 where the mask is 1, HIDDEN_SCORE where it is 0."""
+    zeros = F.zeros_like(F.slice_like(scores, mask))  # the mask's shape, the scores' number type
+    return F.where(F.cast(mask, dtype="float32"), zeros, zeros + HIDDEN_SCORE)  # `where` takes no bool
 
 
 class DotProductAttention(HybridBlock):
@@ -134,21 +134,21 @@ class MultiHeadAttention(HybridBlock):
         if mask is None:
             mask = F.expand_dims(F.ones_like(F.max(key, axis=2)), axis=1)  # (B, 1, Lk)
         query, key, value = self.W_q(query), self.W_k(key), self.W_v(value)
-        untouched = is_untouched(self.attention, DotProductAttention, dropout=nn.Dropout)
-        if untouched and operators.take(query):
-            context = operators.attention(F, query, key, value, mask, self.num_heads, self.attention.dropout._rate)
+        if operators.can_take(query) and is_untouched(self.attention, DotProductAttention, dropout=nn.Dropout):
+            context = operators.bert_attention(F, query, key, value, mask, self.num_heads, self.attention.dropout)
         else:
             context = self._attend(F, query, key, value, mask)
         return self.W_o(context)
 
     def _attend(self, F, query, key, value, mask):
-        query, key, value = (self._split_heads(F, X) for X in (query, key, value))
+        query, key, value = (self.split_heads(F, X) for X in (query, key, value))
         mask = F.repeat(mask, repeats=self.num_heads, axis=0)  # (B * H, 1 or Lq, Lk)
         context = self.attention(query, key, value, mask)  # (B * H, Lq, C / H)
         context = F.reshape(context, shape=(-4, -1, self.num_heads, 0, 0))  # (B, H, Lq, C / H)
         return F.reshape(F.transpose(context, axes=(0, 2, 1, 3)), shape=(0, 0, -3))  # (B, Lq, C)
 
-    def _split_heads(self, F, X):
+    def split_heads(self, F, X):
+        """Cut the units into heads, and make each head of each sample a sample: (B, L, C) to (B * H, L, C / H)."""
         X = F.reshape(X, shape=(0, 0, -4, self.num_heads, -1))  # (B, L, H, C / H)
         return F.reshape(F.transpose(X, axes=(0, 2, 1, 3)), shape=(-3, 0, 0))  # (B * H, L, C / H)
 
@@ -166,7 +166,7 @@ class GELU(nn.GELU):
     """
 
     def hybrid_forward(self, F, X):
-        return operators.gelu(F, X) if operators.take(X) else super().hybrid_forward(F, X)
+        return operators.bert_gelu(F, X) if operators.can_take(X) else super().hybrid_forward(F, X)
 
 
 class NarrowingDense(PositionWiseDense):
@@ -174,8 +174,8 @@ class NarrowingDense(PositionWiseDense):
 
     def hybrid_forward(self, F, X, weight, bias=None):
         is_plain = self.product_dtype is None and self.act is None and bias is not None
-        if is_plain and operators.take(weight):
-            return operators.dense(F, X, weight, bias)
+        if is_plain and operators.can_take(weight):
+            return operators.bert_dense(F, X, weight, bias)
         return super().hybrid_forward(F, X, weight, bias)
 
 
@@ -208,14 +208,6 @@ class PositionWiseFFN(HybridBlock):
         return self.dense2(self.gelu(self.dense1(X)))
 
 
-def add_norm(F, X, Y, norm, dropout=None):
-    """norm(X + dropout(Y)) for a LayerNorm and a Dropout block, or without the latter norm(X + Y)."""
-    untouched = is_untouched(norm, nn.LayerNorm) and (dropout is None or is_untouched(dropout, nn.Dropout))
-    if untouched and norm._axis == -1 and norm.gamma.shape[0] and operators.take(norm.gamma):
-        return operators.add_norm(F, X, Y, norm, 0 if dropout is None else dropout._rate)
-    return norm(X + (Y if dropout is None else dropout(Y)))
-
-
 class AddNorm(HybridBlock):
     """Residual connection around a sublayer, then LayerNorm: norm(X + dropout(Y)).
 
@@ -242,7 +234,9 @@ class AddNorm(HybridBlock):
         self.norm = nn.LayerNorm(epsilon=LAYER_NORM_EPSILON, in_channels=in_channels)
 
     def hybrid_forward(self, F, X, Y):
-        return add_norm(F, X, Y, self.norm, self.dropout)
+        if operators.can_add_norm(self.norm, self.dropout):
+            return operators.bert_add_norm(F, X, Y, self.norm, self.dropout)
+        return self.norm(X + self.dropout(Y))
 
 
 class PositionalEncoding(HybridBlock):
@@ -329,8 +323,8 @@ class EncoderBlock(HybridBlock):
     def hybrid_forward(self, F, X, mask=None):
         return self._sublayers(X, X, mask)
 
-    def first(self, X, mask):
-        """The output's first position alone, (B, 1, units): for [CLS] one query and one feed-forward step do."""
+    def encode_cls(self, X, mask):
+        """What comes out at [CLS] alone, (B, 1, units): one query and one position of the feed-forward network do."""
         first_mask = mask.slice_axis(axis=1, begin=0, end=1)  # (B, 1, L)
         return self._sublayers(X.slice_axis(axis=1, begin=0, end=1), X, first_mask)
 
@@ -347,10 +341,9 @@ POSITION_WISE = {
 
 
 def is_position_wise(block):
-    """Whether `EncoderBlock.first` gives what the whole block would, and nobody watches the difference."""
+    """Whether `EncoderBlock.encode_cls` gives what the whole block would, and nobody watches the difference."""
     return (
         type(block) in POSITION_WISE
         and is_untouched(block, type(block))
-        and getattr(block, "_axis", -1) == -1  # of a LayerNorm
         and all(map(is_position_wise, block._children.values()))
     )

@@ -9,16 +9,9 @@ from mxnet import cpu, nd, sym
 from mxnet.gluon import HybridBlock, nn
 from mxnet.ndarray import NDArray
 
-from .blocks import (
-    LAYER_NORM_EPSILON,
-    WEIGHT_INITIALIZER,
-    EncoderBlock,
-    PositionalEncoding,
-    add_norm,
-    dense,
-    is_position_wise,
-)
-from .machine.operators import is_untouched
+from .blocks import LAYER_NORM_EPSILON, WEIGHT_INITIALIZER, EncoderBlock, PositionalEncoding, dense, is_position_wise
+from .machine import operators
+from .machine.untouched import is_untouched
 
 NUM_SEGMENTS = 2  # sentence A, sentence B
 
@@ -76,40 +69,45 @@ class BERTEncoder(HybridBlock):
 
     def forward(self, words, segments, mask=None):
         """See the class."""
-        _, words, segments, mask = self._prepare(words, segments, mask)
+        words, segments, mask = self.prepare(words, segments, mask)
         return super().forward(words, segments, mask)
 
     def hybrid_forward(self, F, words, segments, mask):
-        X = self._embed(F, self.word_embed(words), segments)
+        X = self.embed(F, self.word_embed(words), segments)
         for blk in self.blks:
             X = blk(X, mask)
         return X
 
-    def first(self, words, segments, mask=None):
+    def encode_cls(self, words, segments, mask=None):
         """The encoding of the first position, [CLS], alone: (B, units); a last block of ours computes nothing else."""
-        F, words, segments, mask = self._prepare(words, segments, mask)
-        X = self._embed(F, self.word_embed(words), segments)
+        F = nd if isinstance(words, NDArray) else sym
+        words, segments, mask = self.prepare(words, segments, mask)
+        X = self.embed(F, self.word_embed(words), segments)
         *blks, last = self.blks
         for blk in blks:
             X = blk(X, mask)
         if is_position_wise(last):
-            return last.first(X, mask).reshape((0, -1))
-        return first_position(last(X, mask))
+            return last.encode_cls(X, mask).reshape((0, -1))
+        return cls_encoding(last(X, mask))
 
-    def _embed(self, F, word_vectors, segments):
+    def embed(self, F, word_vectors, segments):
+        """What goes into the first block, (B, L, units), from the words' vectors of the same shape."""
         X = self.pos_encoding(self.segment_embed(segments))  # (B, L, C)
-        return self.dropout(add_norm(F, word_vectors, X, self.norm))
+        if operators.can_add_norm(self.norm):
+            X = operators.bert_add_norm(F, word_vectors, X, self.norm)
+        else:
+            X = self.norm(word_vectors + X)
+        return self.dropout(X)
 
-    def _prepare(self, words, segments, mask):
-        if isinstance(words, NDArray):
-            words, segments, mask = (leave_shared_memory(array) for array in (words, segments, mask))
-            self.check(words, segments, mask)
-            is_array_mask = mask is not None and mask.ndim == 3
-            F = nd
-        else:  # traced inside a hybridized parent: a symbol has no shape, so a mask means valid lengths
-            is_array_mask = False
-            F = sym
-        return F, words, segments, mask if is_array_mask else mask_from_lengths(F, words, mask)
+    def prepare(self, words, segments, mask=None):
+        """Check the arguments of `forward`, and make the mask that the blocks take, a 0/1 array (B, 1 or L, L)."""
+        if not isinstance(words, NDArray):  # inside a hybridized parent: a symbol has no shape, so these are lengths
+            return words, segments, mask_from_lengths(sym, words, mask)
+        words, segments, mask = map(leave_shared_memory, (words, segments, mask))
+        self.check(words, segments, mask)
+        if mask is None or mask.ndim == 1:
+            mask = mask_from_lengths(nd, words, mask)
+        return words, segments, mask
 
     def check(self, words, segments, mask):
         """Raise what `forward` raises for these arguments."""
@@ -179,16 +177,16 @@ class BERTModel(HybridBlock):
 
     def hybrid_forward(self, F, inputs, segment_types, valid_length=None):
         encodings = self.encoder(inputs, segment_types, valid_length)
-        return encodings, self.pooler(first_position(encodings))
+        return encodings, self.pooler(cls_encoding(encodings))
 
     def pooled(self, inputs, segment_types, valid_length=None):
         """The pooled encoding alone, (B, units), without the last block's work on other positions."""
         if is_untouched(self.encoder, BERTEncoder):
-            return self.pooler(self.encoder.first(inputs, segment_types, valid_length))
-        return self.pooler(first_position(self.encoder(inputs, segment_types, valid_length)))
+            return self.pooler(self.encoder.encode_cls(inputs, segment_types, valid_length))
+        return self.pooler(cls_encoding(self.encoder(inputs, segment_types, valid_length)))
 
 
-def first_position(encodings):
+def cls_encoding(encodings):
     """(B, L, C) -> (B, C): the encoding of [CLS]."""
     return encodings.slice_axis(axis=1, begin=0, end=1).reshape((0, -1))
 

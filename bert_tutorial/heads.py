@@ -9,8 +9,8 @@ from mxnet.gluon import HybridBlock, nn
 from mxnet.ndarray import NDArray
 
 from .blocks import GELU, LAYER_NORM_EPSILON, PositionWiseDense, dense
-from .encoder import BERTEncoder, BERTModel, first_position, leave_shared_memory, prepare_arrays
-from .machine.operators import is_untouched
+from .encoder import BERTEncoder, BERTModel, cls_encoding, leave_shared_memory, prepare_arrays
+from .machine.untouched import is_untouched
 
 
 class NSClassifier(HybridBlock):
@@ -44,7 +44,7 @@ class NSClassifier(HybridBlock):
         self.classifier.add(dense(1, in_units=units))
 
     def hybrid_forward(self, F, encodings):
-        return self.classifier(first_position(encodings))
+        return self.classifier(cls_encoding(encodings))
 
 
 class MLMDecoder(HybridBlock):

@@ -6,7 +6,7 @@ In the shape comments: B samples, L positions, H heads, C units, N layers.
 import numpy as np
 from mxnet import autograd, nd
 
-from ..encoder import mask_from_lengths
+from ..encoder import cls_encoding, mask_from_lengths
 
 
 def attention_weights(bert, words, segments, valid_length=None):
@@ -35,7 +35,7 @@ def attention_weights(bert, words, segments, valid_length=None):
     Source: Vaswani et al. 2017, section 3.2.
     """
     encoder = bert.encoder
-    _, words, segments, mask = encoder._prepare(words, segments, valid_length)
+    words, segments, mask = encoder.prepare(words, segments, valid_length)
     states = _hidden_states(encoder, encoder.word_embed(words), segments, mask)
     return np.stack(
         [head_weights(blk.attention, X, mask).asnumpy() for blk, X in zip(encoder.blks, states[:-1], strict=True)]
@@ -58,7 +58,7 @@ def head_weights(attention, X, mask):
     mxnet.nd.NDArray
         (B, H, L, L)
     """
-    query, key = (attention._split_heads(nd, dense(X)) for dense in (attention.W_q, attention.W_k))  # (B * H, L, C / H)
+    query, key = (attention.split_heads(nd, dense(X)) for dense in (attention.W_q, attention.W_k))  # (B * H, L, C / H)
     # with one-hot values, what attention takes from each position is its weight
     one_hot = nd.broadcast_axis(nd.eye(X.shape[1], ctx=X.context).expand_dims(0), axis=0, size=len(query))
     weights = attention.attention(query, key, one_hot, nd.repeat(mask, attention.num_heads, axis=0))  # (B * H, L, L)
@@ -95,13 +95,12 @@ def scores_from_vectors(net, word_vectors, segments, valid_length=None):
         raise ValueError(f"word_vectors must have the shape {expected} for these segments; got {word_vectors.shape}")
     mask = mask_from_lengths(nd, segments, valid_length)
     states = _hidden_states(encoder, word_vectors, segments, mask)
-    first = states[-1].slice_axis(axis=1, begin=0, end=1).reshape((0, -1))  # (B, C): [CLS]
-    return net.classifier(net.dropout(net.bert.pooler(first)))
+    return net.classifier(net.dropout(net.bert.pooler(cls_encoding(states[-1]))))
 
 
 def _hidden_states(encoder, word_vectors, segments, mask):
     """What goes into each block, and what comes out of the last."""
-    states = [encoder._embed(nd, word_vectors, segments)]  # (B, L, C)
+    states = [encoder.embed(nd, word_vectors, segments)]  # (B, L, C)
     for blk in encoder.blks:
         states.append(blk(states[-1], mask))
     return states

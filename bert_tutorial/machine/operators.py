@@ -11,10 +11,12 @@ import subprocess
 
 import mxnet as mx
 import numpy as np
+from mxnet.gluon import nn
 
 from .chosen import chosen
 from .compiling import compiled_library, first_error
 from .cuda import mxnet_has_cuda
+from .untouched import is_untouched
 
 FLOAT_NUMBERS = {"0", "1", "2", "12"}  # how MXNet's symbols call float32, float64, float16 and bfloat16
 
@@ -53,8 +55,7 @@ def _load():
     return True, f"compiled from operators.cc for this CPU ({library})"
 
 
-# --- where an operator may stand for blocks ---------------------------------------------------------------------
-def take(array):
+def can_take(array):
     """Whether the operators can be used on this array, symbol or parameter."""
     return available() and _is_float32(array)
 
@@ -67,42 +68,13 @@ def _is_float32(array):
     return numbers & FLOAT_NUMBERS == {"0"}
 
 
-def is_untouched(block, kind, **parts):
-    """Whether a block, with these parts in it, computes what its class says and nobody watches it.
-
-    Parameters
-    ----------
-    block : mxnet.gluon.Block
-    kind : type
-        The class it must be of; a class derived from it may compute something else.
-    **parts : type
-        By name, the classes of blocks inside.
-    """
-    return (
-        type(block) is kind
-        and not (block._forward_hooks or block._forward_pre_hooks)
-        and not vars(block).keys() & {"forward", "hybrid_forward"}
-        and not getattr(block, "_axes", ())  # of a Dropout: elements that share their fate
-        and 0 <= getattr(block, "_rate", 0) < 1  # the same
-        and all(is_untouched(getattr(block, name), part) for name, part in parts.items())
-    )
+def can_add_norm(norm, dropout=None):
+    """Whether `bert_add_norm` may stand for a LayerNorm and, if there is one, a Dropout of the second summand."""
+    untouched = is_untouched(norm, nn.LayerNorm) and (dropout is None or is_untouched(dropout, nn.Dropout))
+    return untouched and norm.gamma.shape[0] > 0 and can_take(norm.gamma)  # size 0: known from the first call on
 
 
-def _own(F, *arrays):
-    """Arrays whose gradients may be written: a library's operator cannot add to them, as grad_req="add" asks.
-
-    A variable of the graph gets a copy, which takes the written gradient; MXNet adds that to the variable's.
-    """
-    return [F.identity(array) if _is_variable(array) else array for array in arrays]
-
-
-def _is_variable(array):
-    if isinstance(array, mx.nd.NDArray):
-        return mx.autograd.is_recording() and array.grad is not None
-    return array.get_children() is None
-
-
-def attention(F, query, key, value, mask, num_heads, dropout):
+def bert_attention(F, query, key, value, mask, num_heads, dropout):
     """Scaled dot-product attention of all heads; the plain form is in `MultiHeadAttention`.
 
     Parameters
@@ -114,8 +86,8 @@ def attention(F, query, key, value, mask, num_heads, dropout):
     mask : 0/1 array (B, 1 or Lq, Lk)
         Of any number type.
     num_heads : int
-    dropout : float
-        Probability of dropping an attention weight.
+    dropout : mxnet.gluon.nn.Dropout
+        Of the attention weights.
 
     Returns
     -------
@@ -124,11 +96,11 @@ def attention(F, query, key, value, mask, num_heads, dropout):
     mode = _mode(F, F.slice(query, begin=(0, 0, 0), end=(1, 1, 1)))
     mask = F.stop_gradient(mask if _is_float32(mask) else F.cast(mask, dtype="float32"))
     query, key, value = _own(F, query, key, value)
-    return F.bert_attention(query, key, value, mask, mode, num_heads=num_heads, dropout=dropout)[0]
+    return F.bert_attention(query, key, value, mask, mode, num_heads=num_heads, dropout=dropout._rate)[0]
 
 
-def add_norm(F, X, Y, norm, dropout):
-    """LayerNorm(X + dropout(Y)); the plain form is in `blocks.add_norm`.
+def bert_add_norm(F, X, Y, norm, dropout=None):
+    """norm(X + dropout(Y)) of blocks that `can_add_norm` allows; the plain form is in `AddNorm`.
 
     Parameters
     ----------
@@ -136,9 +108,7 @@ def add_norm(F, X, Y, norm, dropout):
         mxnet.ndarray or mxnet.symbol.
     X, Y : arrays of the same shape
     norm : mxnet.gluon.nn.LayerNorm
-        Its parameters are used.
-    dropout : float
-        Probability of dropping an element of Y.
+    dropout : mxnet.gluon.nn.Dropout, optional
 
     Returns
     -------
@@ -150,16 +120,17 @@ def add_norm(F, X, Y, norm, dropout):
         gamma, beta = norm.gamma.var(), norm.beta.var()
     mode = _mode(F, F.slice_axis(beta, axis=0, begin=0, end=1))
     X, Y, gamma, beta = _own(F, X, Y, gamma, beta)
-    return F.bert_add_norm(X, Y, gamma, beta, mode, dropout=dropout, epsilon=norm._epsilon)[0]
+    rate = 0 if dropout is None else dropout._rate
+    return F.bert_add_norm(X, Y, gamma, beta, mode, dropout=rate, epsilon=norm._epsilon)[0]
 
 
-def gelu(F, X):
+def bert_gelu(F, X):
     """GELU of any shape; the plain form is MXNet's."""
     return F.bert_gelu(*_own(F, X))
 
 
-def dense(F, X, weight, bias):
-    """X weight^T + bias; the plain form is in `NarrowingDense`.
+def bert_dense(F, X, weight, bias):
+    """X weight^T + bias; the plain form is MXNet's FullyConnected.
 
     Parameters
     ----------
@@ -174,6 +145,20 @@ def dense(F, X, weight, bias):
     (..., N)
     """
     return F.bert_dense(*_own(F, X, weight, bias))
+
+
+def _own(F, *arrays):
+    """Arrays whose gradients may be written: a library's operator cannot add to them, as grad_req="add" asks.
+
+    A variable of the graph gets a copy, which takes the written gradient; MXNet adds that to the variable's.
+    """
+    return [F.identity(array) if _is_variable(array) else array for array in arrays]
+
+
+def _is_variable(array):
+    if isinstance(array, mx.nd.NDArray):
+        return mx.autograd.is_recording() and array.grad is not None
+    return array.get_children() is None
 
 
 def _mode(F, element):
