@@ -1,4 +1,4 @@
-"""What sits on top of BERT: two heads for pre-training, one for classification.
+"""What sits on top of BERT: the two heads of pre-training and their losses, and the head for classification.
 
 In the shape comments: B samples, L positions, C units, M masked positions, V word pieces.
 """
@@ -95,67 +95,6 @@ class MLMDecoder(HybridBlock):
         return self.decoder(F.gather_nd(encodings, masked_positions))  # (M, C) -> (M, V)
 
 
-class BERTClassifier(HybridBlock):
-    """BERT, dropout and a dense layer on the pooled encoding of [CLS].
-
-    Parameters
-    ----------
-    bert : BERTModel
-        Ours or GluonNLP's, returning (sequence encoding, pooled encoding).
-    num_classes : int
-    dropout : float, default 0.1
-        Probability of dropping an element of the pooled encoding.
-
-    Inputs:
-        - **inputs**: word ids (B, L)
-        - **segment_types**: (B, L), 0 or 1
-        - **valid_length**: (B,) or None
-
-    Outputs:
-        - logits (B, num_classes)
-
-    Source: Devlin et al. 2018, section 4.1 and figure 4(b).
-    """
-
-    def __init__(self, bert, num_classes, dropout=0.1, **kwargs):
-        super().__init__(**kwargs)
-        self.bert = bert
-        self.dropout = nn.Dropout(dropout)
-        self.classifier = dense(num_classes, in_units=bert.pooler.weight.shape[0])
-
-    def forward(self, inputs, segment_types, valid_length=None):
-        """See the class."""
-        if isinstance(inputs, NDArray):
-            inputs, segment_types, valid_length = prepare_arrays(inputs, segment_types, valid_length)
-            if isinstance(getattr(self.bert, "encoder", None), BERTEncoder):  # in a hybridized graph no check runs
-                self.bert.encoder.check(inputs, segment_types, valid_length)
-        return super().forward(inputs, segment_types, valid_length)
-
-    def hybrid_forward(self, F, inputs, segment_types, valid_length):
-        if is_untouched(self.bert, BERTModel):
-            pooled = self.bert.pooled(inputs, segment_types, valid_length)
-        else:
-            _, pooled = self.bert(inputs, segment_types, valid_length)
-        return self.classifier(self.dropout(pooled))
-
-
-def check_masked_positions(shape, masked_positions):
-    """Raise what `MLMDecoder` raises for these positions and encodings of shape (B, L, units), given (B, L)."""
-    if masked_positions.ndim != 2 or masked_positions.shape[0] != 2 or masked_positions.size == 0:
-        raise ValueError(
-            "masked_positions must have the shape (2, M): row 0 the samples, row 1 the positions; "
-            f"got {masked_positions.shape}"
-        )
-    positions = masked_positions.asnumpy().astype(np.int64)
-    outside = ((positions < 0) | (positions >= np.reshape(shape, (2, 1)))).any(axis=0)
-    if outside.any():
-        sample, position = positions[:, outside.argmax()]
-        raise IndexError(
-            f"masked position (sample {sample}, position {position}) is out of range: the encodings have "
-            f"samples 0 to {shape[0] - 1} and positions 0 to {shape[1] - 1}"
-        )
-
-
 class BERTForPreTraining(HybridBlock):
     """BERT with both pre-training heads, which share its word embedding and its pooler.
 
@@ -224,3 +163,64 @@ class PretrainingLoss(HybridBlock):
         mlm_losses = self.mlm_loss(mlm_logits, masked_labels) * masked_weights  # (M,)
         num_masked = F.maximum(F.sum(masked_weights), 1)  # a text of [UNK] only has nothing to mask
         return F.sum(mlm_losses) / num_masked, F.mean(self.ns_loss(ns_logits, ns_labels))
+
+
+class BERTClassifier(HybridBlock):
+    """BERT, dropout and a dense layer on the pooled encoding of [CLS].
+
+    Parameters
+    ----------
+    bert : BERTModel
+        Ours or GluonNLP's, returning (sequence encoding, pooled encoding).
+    num_classes : int
+    dropout : float, default 0.1
+        Probability of dropping an element of the pooled encoding.
+
+    Inputs:
+        - **inputs**: word ids (B, L)
+        - **segment_types**: (B, L), 0 or 1
+        - **valid_length**: (B,) or None
+
+    Outputs:
+        - logits (B, num_classes)
+
+    Source: Devlin et al. 2018, section 4.1 and figure 4(b).
+    """
+
+    def __init__(self, bert, num_classes, dropout=0.1, **kwargs):
+        super().__init__(**kwargs)
+        self.bert = bert
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = dense(num_classes, in_units=bert.pooler.weight.shape[0])
+
+    def forward(self, inputs, segment_types, valid_length=None):
+        """See the class."""
+        if isinstance(inputs, NDArray):
+            inputs, segment_types, valid_length = prepare_arrays(inputs, segment_types, valid_length)
+            if isinstance(getattr(self.bert, "encoder", None), BERTEncoder):  # in a hybridized graph no check runs
+                self.bert.encoder.check(inputs, segment_types, valid_length)
+        return super().forward(inputs, segment_types, valid_length)
+
+    def hybrid_forward(self, F, inputs, segment_types, valid_length):
+        if is_untouched(self.bert, BERTModel):
+            pooled = self.bert.pooled(inputs, segment_types, valid_length)
+        else:
+            _, pooled = self.bert(inputs, segment_types, valid_length)
+        return self.classifier(self.dropout(pooled))
+
+
+def check_masked_positions(shape, masked_positions):
+    """Raise what `MLMDecoder` raises for these positions and encodings of shape (B, L, units), given (B, L)."""
+    if masked_positions.ndim != 2 or masked_positions.shape[0] != 2 or masked_positions.size == 0:
+        raise ValueError(
+            "masked_positions must have the shape (2, M): row 0 the samples, row 1 the positions; "
+            f"got {masked_positions.shape}"
+        )
+    positions = masked_positions.asnumpy().astype(np.int64)
+    outside = ((positions < 0) | (positions >= np.reshape(shape, (2, 1)))).any(axis=0)
+    if outside.any():
+        sample, position = positions[:, outside.argmax()]
+        raise IndexError(
+            f"masked position (sample {sample}, position {position}) is out of range: the encodings have "
+            f"samples 0 to {shape[0] - 1} and positions 0 to {shape[1] - 1}"
+        )
