@@ -168,7 +168,7 @@ class BERTModel(HybridBlock):
     def forward(self, inputs, segment_types, valid_length=None):
         """See the class."""
         if isinstance(inputs, NDArray):
-            inputs, segment_types, valid_length = prepare_arrays(inputs, segment_types, valid_length)
+            inputs, segment_types, valid_length = graph_inputs(inputs, segment_types, valid_length)
             if isinstance(self.encoder, BERTEncoder):  # inside a hybridized graph its own checks do not run
                 self.encoder.check(inputs, segment_types, valid_length)
             if valid_length.ndim == 3:  # a mask; the graph is made for lengths
@@ -191,7 +191,7 @@ def cls_encoding(encodings):
     return encodings.slice_axis(axis=1, begin=0, end=1).reshape((0, -1))
 
 
-def prepare_arrays(inputs, segment_types, valid_length):
+def graph_inputs(inputs, segment_types, valid_length):
     """What a hybridized model takes: arrays of one device, and lengths, all L where none are given."""
     if valid_length is None:
         valid_length = nd.full(inputs.shape[0], inputs.shape[1], ctx=inputs.context)

@@ -9,7 +9,7 @@ from mxnet.gluon import HybridBlock, nn
 from mxnet.ndarray import NDArray
 
 from .blocks import GELU, LAYER_NORM_EPSILON, PositionWiseDense, dense
-from .encoder import BERTEncoder, BERTModel, cls_encoding, leave_shared_memory, prepare_arrays
+from .encoder import BERTEncoder, BERTModel, cls_encoding, graph_inputs, leave_shared_memory
 from .machine.untouched import is_untouched
 
 
@@ -196,7 +196,7 @@ class BERTClassifier(HybridBlock):
     def forward(self, inputs, segment_types, valid_length=None):
         """See the class."""
         if isinstance(inputs, NDArray):
-            inputs, segment_types, valid_length = prepare_arrays(inputs, segment_types, valid_length)
+            inputs, segment_types, valid_length = graph_inputs(inputs, segment_types, valid_length)
             if isinstance(getattr(self.bert, "encoder", None), BERTEncoder):  # in a hybridized graph no check runs
                 self.bert.encoder.check(inputs, segment_types, valid_length)
         return super().forward(inputs, segment_types, valid_length)

@@ -5,11 +5,13 @@
 //   bert_gelu        GELU, X times the normal distribution function of X
 //   bert_dense       X W^T + b, for layers that narrow: MXNet's product is slow on long inner dimensions
 //
+// and what a dense layer in int8 needs around oneDNN's product (quantization.py): bert_quantize_rows, bert_dequantize.
+//
 // What they gain, in a training step of MiniLM-L6, 32 x 128, on two cores (python -m benchmarks.profile): attention
 // 628 -> 143 ms, LayerNorm with residuals and dropout 521 -> 32, GELU 46 -> 18; dense layers of a prediction 381 -> 359.
 //
 // The same functions stand in blocks.py in MXNet's operators; the tests compare both, values and gradients.
-// operators.py compiles this file. In the shape comments: B samples, L positions, H heads, C units, d = C / H.
+// compiling.py compiles this file. In the shape comments: B samples, L positions, H heads, C units, d = C / H.
 //
 // Sources: Vaswani et al. 2017, section 3.2; Ba et al. 2016 (LayerNorm); Hendrycks and Gimpel 2016 (GELU);
 // attention by blocks of queries whose weights are computed again for the gradient: Dao et al. 2022,
