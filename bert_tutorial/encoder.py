@@ -79,16 +79,15 @@ class BERTEncoder(HybridBlock):
         return X
 
     def encode_cls(self, words, segments, mask=None):
-        """The encoding of the first position, [CLS], alone: (B, units); a last block of ours computes nothing else."""
+        """The encoding of [CLS], the first position, alone, (B, units): a last block of ours computes nothing else."""
         F = nd if isinstance(words, NDArray) else sym
         words, segments, mask = self.prepare(words, segments, mask)
         X = self.embed(F, self.word_embed(words), segments)
         *blks, last = self.blks
         for blk in blks:
             X = blk(X, mask)
-        if is_position_wise(last):
-            return last.encode_cls(X, mask).reshape((0, -1))
-        return cls_encoding(last(X, mask))
+        X = last.encode_cls(X, mask) if is_position_wise(last) else last(X, mask)  # (B, 1 or L, C)
+        return cls_encoding(X)
 
     def embed(self, F, word_vectors, segments):
         """What goes into the first block, (B, L, units), from the words' vectors of the same shape."""

@@ -72,7 +72,7 @@ class QuantizedDense(HybridBlock):
         return F.stop_gradient(F.bert_dequantize(product, row_scales, scales, bias))
 
 
-POSITION_WISE.add(QuantizedDense)
+POSITION_WISE.add(QuantizedDense)  # so the last block may still compute [CLS] alone
 
 
 def quantize(net):
