@@ -167,9 +167,7 @@ class BERTModel(HybridBlock):
     def forward(self, inputs, segment_types, valid_length=None):
         """See the class."""
         if isinstance(inputs, NDArray):
-            inputs, segment_types, valid_length = graph_inputs(inputs, segment_types, valid_length)
-            if isinstance(self.encoder, BERTEncoder):  # inside a hybridized graph its own checks do not run
-                self.encoder.check(inputs, segment_types, valid_length)
+            inputs, segment_types, valid_length = graph_inputs(self.encoder, inputs, segment_types, valid_length)
             if valid_length.ndim == 3:  # a mask; the graph is made for lengths
                 return self.hybrid_forward(nd, inputs, segment_types, valid_length)
         return super().forward(inputs, segment_types, valid_length)
@@ -190,11 +188,17 @@ def cls_encoding(encodings):
     return encodings.slice_axis(axis=1, begin=0, end=1).reshape((0, -1))
 
 
-def graph_inputs(inputs, segment_types, valid_length):
-    """What a hybridized model takes: arrays of one device, and lengths, all L where none are given."""
+def graph_inputs(encoder, inputs, segment_types, valid_length):
+    """What a hybridized model around this encoder takes: arrays of one device, and lengths, all L where none are given.
+
+    They are checked here, for in the hybridized graph the checks of `BERTEncoder` do not run.
+    """
     if valid_length is None:
         valid_length = nd.full(inputs.shape[0], inputs.shape[1], ctx=inputs.context)
-    return map(leave_shared_memory, (inputs, segment_types, valid_length))
+    arrays = tuple(map(leave_shared_memory, (inputs, segment_types, valid_length)))
+    if isinstance(encoder, BERTEncoder):
+        encoder.check(*arrays)
+    return arrays
 
 
 def leave_shared_memory(array):

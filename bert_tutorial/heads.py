@@ -9,7 +9,7 @@ from mxnet.gluon import HybridBlock, nn
 from mxnet.ndarray import NDArray
 
 from .blocks import GELU, LAYER_NORM_EPSILON, PositionWiseDense, dense
-from .encoder import BERTEncoder, BERTModel, cls_encoding, graph_inputs, leave_shared_memory
+from .encoder import BERTModel, cls_encoding, graph_inputs, leave_shared_memory
 from .machine.untouched import is_untouched
 
 
@@ -113,6 +113,11 @@ class BERTForPreTraining(HybridBlock):
         - MLM logits (M, V)
         - NSP logits (B, 1), positive for a true next sentence
 
+    Raises
+    ------
+    IndexError, ValueError
+        As for `BERTEncoder` and `MLMDecoder`.
+
     Source: Devlin et al. 2018, section 3.1 and figure 1 (left).
     """
 
@@ -125,12 +130,11 @@ class BERTForPreTraining(HybridBlock):
 
     def forward(self, words, segments, valid_length, masked_positions):
         """See the class."""
-        arrays = (words, segments, valid_length, masked_positions)
         if isinstance(words, NDArray):
-            arrays = tuple(map(leave_shared_memory, arrays))
-            self.bert.encoder.check(*arrays[:3])  # inside the hybridized graph the blocks' own checks do not run
+            words, segments, valid_length = graph_inputs(self.bert.encoder, words, segments, valid_length)
+            masked_positions = leave_shared_memory(masked_positions)
             check_masked_positions(words.shape, masked_positions)
-        return super().forward(*arrays)
+        return super().forward(words, segments, valid_length, masked_positions)
 
     def hybrid_forward(self, F, words, segments, valid_length, masked_positions):
         encodings = self.bert.encoder(words, segments, valid_length)
@@ -184,6 +188,11 @@ class BERTClassifier(HybridBlock):
     Outputs:
         - logits (B, num_classes)
 
+    Raises
+    ------
+    IndexError, ValueError
+        As for `BERTEncoder`, where `bert` is ours.
+
     Source: Devlin et al. 2018, section 4.1 and figure 4(b).
     """
 
@@ -196,9 +205,8 @@ class BERTClassifier(HybridBlock):
     def forward(self, inputs, segment_types, valid_length=None):
         """See the class."""
         if isinstance(inputs, NDArray):
-            inputs, segment_types, valid_length = graph_inputs(inputs, segment_types, valid_length)
-            if isinstance(getattr(self.bert, "encoder", None), BERTEncoder):  # in a hybridized graph no check runs
-                self.bert.encoder.check(inputs, segment_types, valid_length)
+            encoder = getattr(self.bert, "encoder", None)
+            inputs, segment_types, valid_length = graph_inputs(encoder, inputs, segment_types, valid_length)
         return super().forward(inputs, segment_types, valid_length)
 
     def hybrid_forward(self, F, inputs, segment_types, valid_length):
