@@ -38,14 +38,10 @@ LIBRARIES = (
     "pillow", "pip", "platformdirs", "pooch", "prompt_toolkit", "psutil", "pygments", "pyparsing", "python-dateutil",
     "pyzmq", "referencing", "requests", "setuptools", "tornado", "tqdm", "traitlets", "urllib3",
 )  # fmt: skip
-
-
 LEFT_OUT = {  # folders of tests, copies of other libraries, and MXNet's second copy of its own documentation
     *("test", "tests", "testing", "_testing", "idlelib", "lib2to3", "turtledemo"),
     *("_vendor", "_vendored", "vendor", "vendored", "third_party", "site-packages", "dist-packages", "symbol"),
 }
-
-
 TEXT_SUFFIXES = (".txt", ".md")
 
 
@@ -172,12 +168,7 @@ def read_docstrings(source):
         warnings.simplefilter("ignore")  # of escapes that are out of date
         try:
             nodes = list(ast.walk(ast.parse(source)))
-        except (
-            SyntaxError,
-            ValueError,
-            RecursionError,
-            MemoryError,
-        ):  # a template, another Python's, or deeply nested
+        except (SyntaxError, ValueError, RecursionError, MemoryError):  # a template, another Python's, nested deeply
             return []
     docstrings = {node.value for node in nodes if isinstance(node, ast.Expr)}
     strings = [node for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]

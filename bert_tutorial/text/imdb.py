@@ -10,33 +10,18 @@ from mxnet.gluon.utils import _get_repo_file_url
 
 from ..machine.fetching import cache_dir, download, fetch
 from ..machine.files import READ_AT_ONCE
-from .reviews import (
-    LARGEST_REVIEW,
-    SPLITS,
-    Reviews,
-    check_limit,
-    clean_review,
-    decode,
-    draw,
-    draw_balanced,
-    pack_review,
-    store_sorted,
-)
+from .reviews import LARGEST_REVIEW, check_request, clean_review, decode, draw, store_reviews, store_sorted
 
 ACL_IMDB_HASH = "sha1:01ada507287d82875905620988597833ad4e0903"
 ACL_IMDB_URLS = {
     "its authors at Stanford": "http://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz",
     "d2l's mirror": "http://d2l-data.s3-accelerate.amazonaws.com/aclImdb_v1.tar.gz",
 }
-
-
 GLUONNLP_HASHES = {
     "train": "sha1:516a0ba06bca4e32ee11da2e129f4f871dff85dc",
     "test": "sha1:7d59bd8899841afdc1c75242815260467495b64a",
     "unsup": "sha1:f908a632b7e7d7ecf113f74c968ef03fadfc3c6c",
 }
-
-
 FOLDERS = {"train": ("train/pos", "train/neg"), "test": ("test/pos", "test/neg"), "unsup": ("train/unsup",)}
 # .../train/pos/127_9.txt: review 127, score 9; an unlabelled review's score is 0
 REVIEW_FILE = re.compile(r"(?:^|/)((?:train|test)/(?:pos|neg|unsup))/\d+_(\d+)\.txt$")
@@ -72,22 +57,20 @@ def load_imdb(split, root=None, limit=None):
 
     Source: Maas et al. 2011, "Learning Word Vectors for Sentiment Analysis", section 4.1.
     """
-    if split not in SPLITS:
-        raise ValueError(f"split must be one of {', '.join(SPLITS)}; got {split!r}")
+    check_request(split, limit)
     root = fetch_imdb() if root is None else Path(root)
-    check_limit(limit)
-    records, order = store_sorted(
+    reviews = store_reviews(
         lambda: (
-            (key, pack_review(clean_review(text, name), label_of_score(score, name)))
+            (key, name, text, label_of_score(score, name))
             for key, name, text, score in _read_scored_reviews(root, split)
         )
     )
-    if not order:
+    if not reviews:
         raise FileNotFoundError(
             f"{root} holds no {split} reviews: expected {split}/pos and {split}/neg with files such as 127_9.txt, "
             f"or {split}.jsonl"
         )
-    return Reviews(records, draw_balanced(records, order, limit))
+    return reviews.draw(limit)
 
 
 def load_unlabelled_reviews(root=None, limit=None):

@@ -7,8 +7,6 @@ WORDS_IN_SENTENCE = range(4, 81)
 ABBREVIATION = re.compile(
     r"(?:^|[\s(\[\"'])(?:(?:[^\W\d_]\.)*[^\W\d_]|al|cf|dr|eg|etc|ex|ie|jr|mrs?|ms|prof|sr|st|vs)\.$", re.IGNORECASE
 )
-
-
 SENTENCE_END = re.compile(r"[.!?]+[\"'”’)\]]* ")
 OPENING = "\"'“‘(["
 ENDS_LINE = re.compile(r"[.!?]+[\"'”’)\]]*$")
@@ -17,8 +15,6 @@ CODE_START = (">>>", "In [", "$ ", "% ")
 PROSE_DIRECTIVE = re.compile(
     r"\.\. (?:note|warning|important|tip|hint|caution|attention|(?:deprecated|version\w+):: *v?\d[\d.]*)(?:::)? *(.*)"
 )
-
-
 TABLE = re.compile(r" *(\+[-=+]+\+|=+( +=+)+|-+( +-+)+|\|.*\|)$")
 UNDERLINE = re.compile(r" *([-=~^*#+\"'`])\1{2,}$")
 ITEM = re.compile(r"([-*•+]|\(?\d+[.)]) +(?:[\w.`*]+ --? )?")
@@ -27,10 +23,8 @@ NAMED = re.compile(r"[\w.*`]+:(?= |$)")  # x: some number
 NAME_AND_TYPE = re.compile(r"[*`\w.\\]+(, ?[*`\w.\\]+)* : ?")  # x, y : array_like
 INLINE_MARKUP = (  # in this order
     (re.compile(r":[\w:+.-]+:`~[^`<]*?(\w+)`"), r"\1"),  # :class:`~numpy.ndarray`
-    (
-        re.compile(r"(?::[\w:+.-]+:)?`+(?:!|\.(?=[A-Z]))?([^`]*?)(?:\s*<[^`>]*>)?`+_*"),
-        r"\1",
-    ),  # `x`, ``x``, :class:`x`, `x <url>`_
+    # `x`, ``x``, :class:`x`, `x <url>`_
+    (re.compile(r"(?::[\w:+.-]+:)?`+(?:!|\.(?=[A-Z]))?([^`]*?)(?:\s*<[^`>]*>)?`+_*"), r"\1"),
     (re.compile(r"!?\[([^\]]+)\]\([^)\s]*\)"), r"\1"),  # [x](url)
     (re.compile(r" *\[#?\w+\]_"), ""),  # [1]_
     (re.compile(r"(?<![\w*])\*{1,2}([^\s*](?:[^*]*[^\s*])?)\*{1,2}(?![\w*])"), r"\1"),  # *x*, **x**
@@ -38,12 +32,8 @@ INLINE_MARKUP = (  # in this order
     (re.compile(r"\\(\W)"), r"\1"),
     (re.compile(r"\s+([.,;:!?])(?=\s|$)"), r"\1"),
 )
-
-
 # What prose is made of; a link, a formula, a template or markup that we do not know has other signs.
 PROSE = re.compile(r"[\"'“‘(\[]?[A-Z](?!.*(?:://|%\(|:\w*:))[\w .,;:!?'\"“”‘’()\[\]/%&=+–-]*[.!?][\"'”)\]]*$")
-
-
 PLAIN_WORD = re.compile(r"[\"'“‘(\[]*[^\W\d_]+(?:['’/-][^\W\d_]+)*[.,;:!?\"'”’)\]]*$")
 SHARE_OF_PLAIN_WORDS = 0.75
 

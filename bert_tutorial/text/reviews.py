@@ -40,56 +40,38 @@ class Reviews(Dataset):
         record = self._records[self._order[index]]
         return record[1:].decode("utf-8", "surrogatepass"), record[0]
 
-
-def decode(content, name):
-    """Text of bytes in UTF-8; the error names them."""
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        before = error.object[max(0, error.start - 20) : error.start].decode("utf-8", "ignore")
-        raise ValueError(
-            f"{name}: after {before!r} the byte {error.object[error.start]:#x} is not UTF-8: save the file again as "
-            "UTF-8 (in Excel: CSV UTF-8)"
-        ) from error
-
-
-def draw(items, limit):
-    """Keep `limit` items, always the same and in their order; all if there are fewer or limit is None."""
-    check_limit(limit)
-    if limit is None or limit >= len(items):
-        return items
-    return [items[i] for i in sorted(random.Random(ORDER_SEED).sample(range(len(items)), limit))]
+    def draw(self, limit):
+        """Mix the reviews, always alike, and keep `limit` of them, half of each class; all if it is None."""
+        order = self._order[:]
+        random.Random(ORDER_SEED).shuffle(order)
+        if limit is None:
+            return Reviews(self._records, order)
+        room = {1: (limit + 1) // 2, 0: limit // 2}
+        kept = []
+        for i in order:
+            label = self._records[i][0]
+            if room[label]:
+                room[label] -= 1
+                kept.append(i)
+        return Reviews(self._records, kept)
 
 
-def check_limit(limit):
-    if limit is not None and limit < 1:
-        raise ValueError(f"limit must be at least 1, not {limit}")
+def store_reviews(read):
+    """Put reviews on disk as they come.
 
+    Parameters
+    ----------
+    read : callable
+        Gives an iterable of (key, name for messages, text, label); called a second time if the disk is full.
 
-def clean_review(text, name):
-    text = " ".join(re.sub(r"<br\s*/?>", " ", text).split())
-    if not text:
-        raise ValueError(f"{name}: the review is empty")
-    return text
-
-
-def pack_review(text, label):
-    return bytes([label]) + text.encode("utf-8", "surrogatepass")
-
-
-def draw_balanced(records, order, limit):
-    """Mix the numbers of reviews, always alike, and keep `limit` of them, half of each class."""
-    random.Random(ORDER_SEED).shuffle(order)
-    if limit is None:
-        return order
-    room = {1: (limit + 1) // 2, 0: limit // 2}
-    kept = []
-    for i in order:
-        label = records[i][0]
-        if room[label]:
-            room[label] -= 1
-            kept.append(i)
-    return kept
+    Returns
+    -------
+    Reviews
+        Sorted by key.
+    """
+    return Reviews(
+        *store_sorted(lambda: ((key, _pack(clean_review(text, name), label)) for key, name, text, label in read()))
+    )
 
 
 def store_sorted(read):
@@ -111,3 +93,46 @@ def store_sorted(read):
 
     stored = keep_on_disk(records)
     return stored, sorted(range(len(stored)), key=keys.__getitem__)
+
+
+def _pack(text, label):
+    return bytes([label]) + text.encode("utf-8", "surrogatepass")
+
+
+def clean_review(text, name):
+    """A review without line breaks, those of HTML among them; an empty one is an error that names it."""
+    text = " ".join(re.sub(r"<br\s*/?>", " ", text).split())
+    if not text:
+        raise ValueError(f"{name}: the review is empty")
+    return text
+
+
+def check_request(split, limit):
+    if split not in SPLITS:
+        raise ValueError(f"split must be one of {', '.join(SPLITS)}; got {split!r}")
+    _check_limit(limit)
+
+
+def _check_limit(limit):
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit must be at least 1, not {limit}")
+
+
+def draw(items, limit):
+    """Keep `limit` items, always the same and in their order; all if there are fewer or limit is None."""
+    _check_limit(limit)
+    if limit is None or limit >= len(items):
+        return items
+    return [items[i] for i in sorted(random.Random(ORDER_SEED).sample(range(len(items)), limit))]
+
+
+def decode(content, name):
+    """Text of bytes in UTF-8; the error names them."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = error.object[max(0, error.start - 20) : error.start].decode("utf-8", "ignore")
+        raise ValueError(
+            f"{name}: after {before!r} the byte {error.object[error.start]:#x} is not UTF-8: save the file again as "
+            "UTF-8 (in Excel: CSV UTF-8)"
+        ) from error

@@ -5,17 +5,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from ..machine.fetching import shipped_file
-from .reviews import (
-    LARGEST_REVIEW,
-    SPLITS,
-    Reviews,
-    check_limit,
-    clean_review,
-    decode,
-    draw_balanced,
-    pack_review,
-    store_sorted,
-)
+from .reviews import LARGEST_REVIEW, check_request, decode, store_reviews
 
 COLUMNS = {"split", "label", "text"}
 SEPARATORS = {";": "semicolons", ",": "commas", "\t": "tabs"}
@@ -46,20 +36,18 @@ def load_reviews(split, path=None, limit=None):
         Not UTF-8, other separators, a missing column, a row with more values than columns, quotes that do not match, a
         label other than 0 and 1, an empty text, or no row of this split. The message says in which line.
     """
-    if split not in SPLITS:
-        raise ValueError(f"split must be one of {', '.join(SPLITS)}; got {split!r}")
+    check_request(split, limit)
     path = shipped_file("reviews.tsv") if path is None else Path(path)
     if path.suffix.lower() not in TABLES:
         raise ValueError(f"{path}: expected a .tsv or .csv file")
-    check_limit(limit)
-    records, order = store_sorted(lambda: _read_table(path, split))
-    if not order:
+    reviews = store_reviews(lambda: _read_table(path, split))
+    if not reviews:
         raise ValueError(f"{path} has no row whose split is {split!r}: it must have rows of train and of test")
-    return Reviews(records, draw_balanced(records, order, limit))
+    return reviews.draw(limit)
 
 
 def _read_table(path, split):
-    """Yield (key that reviews are sorted by, record of the review)."""
+    """Yield (key that reviews are sorted by, name for messages, text, label)."""
     tabs = path.suffix.lower() == ".tsv"
     layout = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if tabs else {}
     csv.field_size_limit(max(csv.field_size_limit(), LARGEST_REVIEW))  # of the whole process; it was 128 KiB
@@ -83,7 +71,7 @@ def _read_table(path, split):
                 if row["label"] not in ("0", "1"):
                     raise ValueError(f"{where}: label must be 0 or 1, not {row['label']!r}")
                 if row["split"] == split:
-                    yield line, pack_review(clean_review(row["text"], where), int(row["label"]))
+                    yield line, where, row["text"], int(row["label"])
     except UnicodeDecodeError:
         with path.open("rb") as file:
             for line, content in enumerate(file, start=1):

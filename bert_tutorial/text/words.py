@@ -12,8 +12,6 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 
 # BERT drops control characters, except the three that count as spaces.
 ASCII_CONTROLS = dict.fromkeys(i for i in (*range(32), 127) if chr(i) not in "\t\n\r")
-
-
 ASCII_WORD = re.compile(r"[A-Za-z0-9]+|\S")
 # Half a UTF-16 pair, as broken decoding leaves it: no character, so Rust cannot hold it. U+10FFFF, which is
 # never assigned, takes its place; no vocabulary holds either, so the word is [UNK] both ways.

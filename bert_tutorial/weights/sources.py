@@ -29,15 +29,14 @@ MINILM_HASHES = {
     "model.safetensors": "sha256:53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     "vocab.txt": UNCASED_VOCAB_HASH,
 }
-
-
+BERT_BASE_CONFIG = pretrained_config(
+    vocab_size=30522, units=768, hidden_size=3072, num_heads=12, num_layers=12, dropout=0.1
+)
 BERT_BASE_HUB = "google-bert/bert-base-uncased"
 BERT_BASE_HASHES = {  # of the hub's files; the zoo has its tokens in another order
     "model.safetensors": "sha256:68d45e234eb4a928074dfd868cead0219ab85354cc53d20e772753c6bb9169d3",
     "vocab.txt": UNCASED_VOCAB_HASH,
 }
-
-
 ZOO_MODEL = "bert_12_768_12_book_corpus_wiki_en_uncased"
 ZOO_MODEL_SHA1 = "75cc780f085e8007b3bf6769c6348bb1ff9a3074"
 ZOO_VOCAB = "book_corpus_wiki_en_uncased"
@@ -83,11 +82,6 @@ def pretrained_folder(name_or_path):
 def is_fetched(name):
     """Whether `load_pretrained(name)` works without a network."""
     return (cache_dir() / name.replace("hf:", "hf/")).is_dir()
-
-
-BERT_BASE_CONFIG = pretrained_config(
-    vocab_size=30522, units=768, hidden_size=3072, num_heads=12, num_layers=12, dropout=0.1
-)
 
 
 def _write_from_minilm_wheel(folder):
