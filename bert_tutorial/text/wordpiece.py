@@ -139,10 +139,10 @@ class FastTokenizer:
         str
             64 hexadecimal digits: equal for equal texts in the same order, vocabulary, settings, length and code.
         """
-        special = (self.vocab.cls_token, self.vocab.sep_token, self.vocab.unknown_token)
+        fixed = (self.vocab.cls_token, self.vocab.sep_token, self.vocab.unknown_token, LONGEST_WORD)
         code = (version("gluonnlp"), version("tokenizers"), unicodedata.unidata_version)
-        digest = hashlib.sha256(Path(__file__).read_bytes())
-        digest.update(repr((special, code, self.settings, max_length, len(self.vocab))).encode())
+        digest = hashlib.sha256(Path(__file__).read_bytes() + Path(__file__).with_name("words.py").read_bytes())
+        digest.update(repr((fixed, code, self.settings, max_length, len(self.vocab))).encode())
         for text in chain(self.vocab.idx_to_token, texts):
             require_string(text)
             digest.update(text.encode("utf-8", "surrogatepass") + b"\xff")  # UTF-8 never holds this byte

@@ -8,6 +8,7 @@ import string
 import subprocess
 import sys
 import unicodedata
+from pathlib import Path
 
 from bert_tutorial.machine.fetching import cache_dir
 from bert_tutorial.text.imdb import load_imdb
@@ -459,3 +460,11 @@ def test_lookups_find_the_pieces_of_each_word(vocabulary, text):
         pieces = [("##" if begin else "") + word[begin:end] for begin, end, found in tries if found]
         spelled = tries[-1][1] == len(word) and tries[-1][2] and len(word) <= LONGEST_WORD
         assert tokenizer(word) == (pieces if spelled else ["[UNK]"])
+
+
+@pytest.mark.parametrize("file", ["wordpiece.py", "words.py"])
+def test_another_code_gives_another_fingerprint(small_vocabulary, file, monkeypatch):
+    tokenizer = FastTokenizer(small_vocabulary)
+    before, read_bytes = tokenizer.fingerprint(["the movie"], 8), Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read_bytes(path) + b"\n" * (path.name == file))
+    assert tokenizer.fingerprint(["the movie"], 8) != before
