@@ -16,7 +16,8 @@ from .text.batches import batch_order, encode_dataset, make_loader
 from .text.wordpiece import make_tokenizer
 from .training.devices import shares
 from .weights.config import model_arguments, read_config, tokenizer_settings
-from .weights.files import (
+from .weights.filling import check_fit, check_number_of_layers, fill
+from .weights.folder import (
     CLASSIFICATION,
     OLDER_MODEL,
     WEIGHTS_FILES,
@@ -25,7 +26,6 @@ from .weights.files import (
     read_tensors,
     write_weights,
 )
-from .weights.filling import check_fit, check_number_of_layers, fill
 from .weights.loading import load_pretrained
 from .weights.mxnet_params import read_params
 from .weights.names import classifier_parameters

@@ -7,7 +7,7 @@ import struct
 
 from bert_tutorial import SentimentClassifier, load_pretrained
 from bert_tutorial.weights.config import TOKENIZER_FILE, read_config
-from bert_tutorial.weights.files import WEIGHTS_FILES
+from bert_tutorial.weights.folder import WEIGHTS_FILES
 from bert_tutorial.weights.mxnet_params import read_params
 
 import mxnet as mx

@@ -18,7 +18,7 @@ from bert_tutorial.heads import BERTForPreTraining, PretrainingLoss
 from bert_tutorial.machine import operators
 from bert_tutorial.weights import sources
 from bert_tutorial.weights.config import model_arguments, read_config
-from bert_tutorial.weights.files import WEIGHTS_FILES, read_tensors
+from bert_tutorial.weights.folder import WEIGHTS_FILES, read_tensors
 from bert_tutorial.weights.names import pretraining_parameters
 
 import mxnet as mx

@@ -9,8 +9,8 @@ from ..encoder import NUM_SEGMENTS, BERTModel
 from ..heads import BERTForPreTraining, MLMDecoder, NSClassifier
 from ..machine.devices import list_devices
 from .config import model_arguments, read_config
-from .files import CLASSIFICATION, check_hashes_in_config, load_matching_vocabulary, read_tensors
 from .filling import check_fit, check_number_of_layers, fill
+from .folder import CLASSIFICATION, check_hashes_in_config, load_matching_vocabulary, read_tensors
 from .names import COPIES, GLUONNLP, HEADS, NS_NAMES, OURS, PRETRAINING_HEADS, bert_parameters, head_parameters
 from .sources import pretrained_folder
 

