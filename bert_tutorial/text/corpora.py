@@ -4,18 +4,12 @@ BERT was pre-trained on the English Wikipedia and BooksCorpus. What every reader
 is the documentation inside the libraries it installs: some megabytes of English about Python.
 """
 
-import ast
 import hashlib
 import json
-import platform
 import random
 import re
-import sysconfig
-import warnings
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from importlib import metadata
-from inspect import cleandoc
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,25 +17,12 @@ from tqdm.auto import tqdm
 
 from ..machine.fetching import cache_dir
 from ..machine.files import write_text
+from .docstrings import python_files, read_modules
 from .imdb import find_json, load_unlabelled_reviews
-from .prose import clean_docstring, split_lines, split_sentences
+from .prose import split_lines, split_sentences
 from .reviews import draw
 
 SPLIT_SEED = 0
-# The largest of the libraries that setup.py asks for, directly or not. A fixed list, so that a reader's other
-# libraries do not change the corpus.
-LIBRARIES = (
-    "anyio", "attrs", "babel", "beautifulsoup4", "bleach", "cffi", "click", "contourpy", "cython", "d2l", "filelock",
-    "fonttools", "fsspec", "gluonnlp", "httpcore", "httpx", "huggingface_hub", "ipykernel", "ipython", "ipywidgets",
-    "jedi", "jinja2", "jsonschema", "jupyter_client", "jupyter_server", "jupyterlab", "jupytext", "markdown-it-py",
-    "matplotlib", "mistune", "mxnet", "nbconvert", "nbformat", "numpy", "packaging", "pandas", "parso", "pexpect",
-    "pillow", "pip", "platformdirs", "pooch", "prompt_toolkit", "psutil", "pygments", "pyparsing", "python-dateutil",
-    "pyzmq", "referencing", "requests", "setuptools", "tornado", "tqdm", "traitlets", "urllib3",
-)  # fmt: skip
-LEFT_OUT = {  # folders of tests, copies of other libraries, and MXNet's second copy of its own documentation
-    *("test", "tests", "testing", "_testing", "idlelib", "lib2to3", "turtledemo"),
-    *("_vendor", "_vendored", "vendor", "vendored", "third_party", "site-packages", "dist-packages", "symbol"),
-}
 TEXT_SUFFIXES = (".txt", ".md")
 
 
@@ -158,44 +139,12 @@ def load_corpus(name_or_path="docstrings", limit=None):
     return Corpus(name, tuple(documents), licence)
 
 
-def read_docstrings(source):
-    """The texts in a module's source (bytes), in order: every docstring, and other strings of several paragraphs.
-
-    Those others are the templates from which pandas and matplotlib make docstrings, what NumPy attaches to functions
-    written in C, and the language reference behind Python's `help`.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of escapes that are out of date
-        try:
-            nodes = list(ast.walk(ast.parse(source)))
-        except (SyntaxError, ValueError, RecursionError, MemoryError):  # a template, another Python's, nested deeply
-            return []
-    docstrings = {node.value for node in nodes if isinstance(node, ast.Expr)}
-    strings = [node for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
-    texts = [node for node in strings if node in docstrings or "\n\n" in node.value]
-    return [cleandoc(node.value) for node in sorted(texts, key=lambda node: (node.lineno, node.col_offset))]
-
-
-def _python_files():
-    """Map each library found, "python" first, to its version and its files, in the same order everywhere."""
-    folder = Path(sysconfig.get_path("stdlib"))
-    found = {"python": (platform.python_version(), {p.relative_to(folder).as_posix(): p for p in folder.rglob("*.py")})}
-    for name in LIBRARIES:
-        with suppress(metadata.PackageNotFoundError):
-            library = metadata.distribution(name)
-            files = {str(file): Path(file.locate()) for file in library.files or () if file.suffix == ".py"}
-            files = {short: path for short, path in files.items() if path.is_file()}
-            found[name] = (library.version, files)
-    return {
-        name: (version, [files[short] for short in sorted(files) if not LEFT_OUT & set(short.lower().split("/"))])
-        for name, (version, files) in found.items()
-    }
-
-
 def _docstring_documents():
     """All documents made of docstrings, from the disk if they are there."""
-    libraries = _python_files()
-    key = hashlib.sha256(Path(__file__).read_bytes() + Path(__file__).with_name("prose.py").read_bytes())
+    libraries = python_files()
+    key = hashlib.sha256()
+    for code in ("corpora.py", "docstrings.py", "prose.py"):
+        key.update(Path(__file__).with_name(code).read_bytes())
     key.update(json.dumps([(name, version) for name, (version, _) in libraries.items()]).encode())
     path = cache_dir() / "corpora" / f"docstrings-{key.hexdigest()[:16]}.json"
     with suppress(Exception):  # if damaged in any way, it is made anew
@@ -204,35 +153,13 @@ def _docstring_documents():
         if documents and _digest(documents) == stored["digest"]:
             return documents
     files = [(name, file) for name, (_, paths) in libraries.items() for file in paths]
-    documents = _read_modules(tqdm(files, desc="Reading docstrings", unit="file"))
+    modules = read_modules(tqdm(files, desc="Reading docstrings", unit="file"))
+    documents = [Document(library, passages) for library, passages in modules]
     if not documents:
         raise FileNotFoundError("no library's source was found on this machine; name a folder of text files instead")
     with suppress(OSError):  # a full or read-only disk must not stop anyone
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, json.dumps({"digest": _digest(documents), "documents": documents}))
-    return documents
-
-
-def _read_modules(files):
-    """One document per (library, file) with two sentences or more; no sentence twice in all of them.
-
-    Else text that a model is validated on could be text that it was trained on.
-    """
-    seen = set()
-    documents = []
-    for library, file in files:
-        passages = []
-        for docstring in read_docstrings(file.read_bytes()):
-            fresh = []
-            for sentence in clean_docstring(docstring):
-                if sentence.lower() not in seen:
-                    seen.add(sentence.lower())
-                    fresh.append(sentence)
-            if fresh:
-                passages.append(tuple(fresh))
-        document = Document(library, tuple(passages))
-        if len(document.sentences) > 1:
-            documents.append(document)
     return documents
 
 
