@@ -11,7 +11,7 @@ help:
 	@echo 'make lab        set up, open the notebooks in JupyterLab'
 	@echo 'make test       set up, run every test (FAST=1: those that take no more than a moment)'
 	@echo 'make browser    set up, install Playwright: make test then tests in Chromium too, where it is installed'
-	@echo 'make lint       set up, check style and format'
+	@echo 'make lint       set up, check style, format and the imports between the rooms'
 	@echo 'make notebooks  set up, run every notebook again and keep its output'
 	@echo 'make book       set up, make the notebooks a book in build/book, to be read without a network'
 	@echo 'make slides     set up, make the notebooks slides in build/slides, to be shown without a network'
@@ -56,6 +56,7 @@ lab: venv
 lint: venv
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/lint-imports --no-cache --no-logo
 
 notebooks: venv
 	.venv/bin/python .ci/execute_notebooks.py notebooks/*.ipynb $(wildcard notebooks/solutions/*.ipynb)

@@ -45,6 +45,7 @@ setup(
     extras_require={
         "dev": [
             "hypothesis>=6.100",
+            "import-linter>=2.15",
             "nbclient>=0.10",
             "packaging>=24",
             "pytest>=8,<9.2",  # 9.2 takes the groups away from pytest-xdist 3.8
