@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Chosen:
-    """What `prepare` found and chose."""
+    """What `runtime.prepare` settled, and why."""
 
     threads: int = 0
     threads_chosen_by: str = ""
     blas_kernels: str = ""
     blas_chosen_by: str = ""
     own_variables: list = field(default_factory=list)  # of the environment, set by us and not by the user
-    lost: list = field(default_factory=list)
+    lost: list = field(default_factory=list)  # what could not be set any more, and the remedy
 
 
 chosen = Chosen()

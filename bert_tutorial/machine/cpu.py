@@ -12,8 +12,8 @@ import psutil
 def usable_cores():
     """Number of physical cores this process may use.
 
-    Hyper-threads do not count (matrix products gain nothing from them); a CPU affinity mask and a
-    container's CPU quota do.
+    Hyper-threads do not count (matrix products gain nothing from them); a CPU affinity mask and a container's CPU quota
+    do.
     """
     logical = range(os.cpu_count() or 1)
     cores = _physical_cores(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else logical)

@@ -11,10 +11,7 @@ from .chosen import chosen
 
 # The CUDA builds of MXNet 1.9.1 hold machine code for these architectures and no PTX,
 # so a GPU outside the range has nothing to run.
-OLDEST_COMPUTE_CAPABILITY = (5, 0)
-
-
-NEWEST_COMPUTE_CAPABILITY = (8, 9)
+OLDEST_COMPUTE_CAPABILITY, NEWEST_COMPUTE_CAPABILITY = (5, 0), (8, 9)
 COMPUTE_CAPABILITY = (75, 76)  # major and minor, among the attributes of a device in cuda.h
 GPU_BUILD = "mxnet-cu117"
 OLDEST_DRIVER = "450.80.02"  # for all of CUDA 11, see NVIDIA's "CUDA Compatibility", minor version compatibility
@@ -62,11 +59,11 @@ def load_cuda_libraries():
             f"{GPU_BUILD} is installed, but the NVIDIA driver is not ({error}). Install a driver of version "
             f"{OLDEST_DRIVER} or newer, or take MXNet's CPU build: {INSTALL_CPU_BUILD}"
         ) from None
-    for place, package in CUDA_LIBRARIES.items():
-        paths = [Path(folder, "nvidia", place) for folder in sys.path]
-        path = next((path for path in paths if path.is_file()), Path(place).name)
+    for path, package in CUDA_LIBRARIES.items():
+        installed = [Path(folder, "nvidia", path) for folder in sys.path]
+        library = next((library for library in installed if library.is_file()), Path(path).name)
         try:
-            ctypes.CDLL(str(path), ctypes.RTLD_GLOBAL)
+            ctypes.CDLL(str(library), ctypes.RTLD_GLOBAL)
         except OSError as error:
             raise ImportError(
                 f"{GPU_BUILD} could not load a CUDA library: {error}; run: pip install {package}"

@@ -1,7 +1,9 @@
 """Devices to compute on: those that a caller names, or the best one here."""
 
+import mxnet as mx
+
 from .cuda import list_gpus, mxnet_has_cuda
-from .launched import place_on_machine
+from .launched import local_rank
 
 
 def list_devices(ctx):
@@ -16,8 +18,6 @@ def list_devices(ctx):
     ValueError
         There is none, one comes twice, or something else is among them.
     """
-    import mxnet as mx
-
     devices = [ctx] if isinstance(ctx, mx.Context) else ctx
     if not (
         isinstance(devices, list | tuple)
@@ -40,8 +40,6 @@ def choose_device():
     reason : str
         One sentence for the reader.
     """
-    import mxnet as mx
-
     gpus = list_gpus()
     if not gpus:
         return mx.cpu(), "no NVIDIA GPU found"
@@ -49,7 +47,8 @@ def choose_device():
         return mx.cpu(), f"{gpus[0].name} found, but this MXNet is the CPU build"
     supported = [gpu for gpu in gpus if gpu.supported]
     if supported:
-        gpu = supported[place_on_machine()[0] % len(supported)]
+        rank, _ = local_rank()
+        gpu = supported[rank % len(supported)]
         return mx.gpu(gpu.index), f"{gpu.name} is supported"
     major, minor = gpus[0].compute_capability
     return mx.cpu(), (

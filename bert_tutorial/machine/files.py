@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 
 DIGEST_SIZE = hashlib.sha256().digest_size  # bytes
 READ_AT_ONCE = 2**20  # bytes of a file
+ON_DISK = "/var/tmp"  # by convention; /tmp is memory on several systems
 
 
 def last_line(error):
@@ -57,6 +58,15 @@ def atomic_path(path):
             _flush_folder(path.parent)
 
 
+def _flush_folder(folder):
+    """Make a renaming in it survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def remove_leftovers(path):
     """Delete what processes that were killed while they wrote `path` left beside it."""
     for left in Path(path).parent.glob(f".{Path(path).name}*.part"):
@@ -89,18 +99,6 @@ def digest(path, size):
     return found.digest()
 
 
-def _flush_folder(folder):
-    """Make a renaming in it survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-ON_DISK = "/var/tmp"  # by convention; /tmp is memory on several systems
-
-
 def temporary_file():
     """Open a file that nobody else sees and that goes with the process, however it ends; on a disk, if there is one.
 
@@ -116,6 +114,6 @@ def temporary_file():
     OSError
         None of these folders can be written to.
     """
-    chosen = not {"TMPDIR", "TEMP", "TMP"}.isdisjoint(os.environ)
-    folder = ON_DISK if not chosen and os.access(ON_DISK, os.W_OK) else None
+    told = not {"TMPDIR", "TEMP", "TMP"}.isdisjoint(os.environ)
+    folder = ON_DISK if not told and os.access(ON_DISK, os.W_OK) else None
     return tempfile.TemporaryFile(dir=folder)

@@ -1,4 +1,4 @@
-"""A process that `training.launching` started: its place on the machine, and how it ends with the others."""
+"""A process that `training.launching` started: how it ends with the others, and which of them it is on its machine."""
 
 import os
 import pickle
@@ -33,7 +33,7 @@ def _end_at_a_pickle(*_):
     os._exit(1)  # an exception would be printed, and the server would go on
 
 
-def place_on_machine():
+def local_rank():
     """Number of this process among the workers of a run on this machine, and how many there are."""
-    place, count = os.environ.get("BERT_TUTORIAL_PLACE", "0/1").split("/")
-    return int(place), int(count)
+    rank, count = os.environ.get("BERT_TUTORIAL_LOCAL_RANK", "0/1").split("/")
+    return int(rank), int(count)

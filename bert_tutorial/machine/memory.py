@@ -1,8 +1,8 @@
-"""Memory: that of MXNet's arrays seen by NumPy, zeros that take none yet, and the most that the process has used."""
+"""Memory: MXNet's arrays as NumPy sees them, zeros that take none yet, and the most that the process has used."""
 
 import ctypes
 import mmap
-import platform
+import resource
 import sys
 
 import mxnet as mx
@@ -71,7 +71,5 @@ def view(array):
 
 def peak_memory():
     """Largest resident memory of this process so far, in bytes."""
-    import resource
-
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if platform.system() == "Darwin" else peak * 1024
+    return peak if sys.platform == "darwin" else peak * 1024

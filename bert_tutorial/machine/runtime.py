@@ -1,8 +1,8 @@
 """What must be settled before MXNet loads: versions, threads, BLAS kernels.
 
-`prepare` runs once, when `bert_tutorial` is imported. It never overrides what the user set in the
-environment, and it records what it chose, for `bert-tutorial doctor` to show. What it chooses is this process's own:
-programs that this one starts do not find it in their environment.
+`prepare` runs once, when `bert_tutorial` is imported. It never overrides what the user set in the environment, and it
+records what it chose in `chosen`. What it chooses is this process's own: programs that this one starts do not find it
+in their environment.
 """
 
 import os
@@ -14,7 +14,7 @@ import numpy as np
 from .chosen import chosen
 from .cpu import blas_kernels, cpu_flags, usable_cores
 from .cuda import load_cuda_libraries
-from .launched import follow_launcher, place_on_machine, refuse_pickles
+from .launched import follow_launcher, local_rank, refuse_pickles
 
 SYSTEM_LIBRARIES = "apt install libgomp1 libquadmath0 (Debian, Ubuntu) or dnf install libgomp libquadmath (Fedora)"
 
@@ -69,10 +69,7 @@ def _choose_blas_kernels(already_loaded):
         chosen.blas_kernels = os.environ["OPENBLAS_CORETYPE"]
         chosen.blas_chosen_by = "OPENBLAS_CORETYPE in your environment"
     elif kernels is None:
-        chosen.blas_kernels, chosen.blas_chosen_by = (
-            "OpenBLAS's own choice",
-            "nothing better known for this CPU",
-        )
+        chosen.blas_kernels, chosen.blas_chosen_by = "OpenBLAS's own choice", "nothing better known for this CPU"
     elif already_loaded:
         chosen.blas_kernels, chosen.blas_chosen_by = "OpenBLAS's own choice", "MXNet was loaded first"
         chosen.lost.append(
@@ -87,7 +84,7 @@ def _choose_blas_kernels(already_loaded):
 
 def _choose_threads(already_loaded):
     """The environment variables for MXNet to load with."""
-    _, workers_here = place_on_machine()
+    _, workers_here = local_rank()
     cores = max(1, usable_cores() // workers_here)
     wish = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()  # OpenMP takes one number a nesting level
     if already_loaded:

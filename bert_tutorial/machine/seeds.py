@@ -2,6 +2,7 @@
 
 import random
 
+import mxnet as mx
 import numpy as np
 
 
@@ -17,9 +18,12 @@ def seed_everything(seed):
     -------
     int
         The seed, for printing.
-    """
-    import mxnet as mx
 
+    Raises
+    ------
+    ValueError
+        Another seed.
+    """
     if not 0 <= seed < 2**31:
         raise ValueError(f"seed must lie between 0 and 2**31 - 1, not {seed}")
     random.seed(seed)

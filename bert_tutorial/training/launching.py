@@ -131,11 +131,15 @@ def _deal_out(machines, num_workers, num_servers):
     workers = [machines[rank % len(machines)] for rank in range(num_workers)]
     addresses = [machine.address for machine in workers]
     for i, machine in enumerate(servers):
-        place = f"0/{addresses.count(machine.address) or 1}"  # no more cores than a worker
-        yield f"server {i}", machine, {"DMLC_ROLE": "server", "BERT_TUTORIAL_PLACE": place}
+        local_rank = f"0/{addresses.count(machine.address) or 1}"  # no more cores than a worker
+        yield f"server {i}", machine, {"DMLC_ROLE": "server", "BERT_TUTORIAL_LOCAL_RANK": local_rank}
     for rank, machine in enumerate(workers):
-        place = f"{addresses[:rank].count(machine.address)}/{addresses.count(machine.address)}"
-        environment = {"DMLC_ROLE": "worker", "BERT_TUTORIAL_RANK": str(rank), "BERT_TUTORIAL_PLACE": place}
+        local_rank = f"{addresses[:rank].count(machine.address)}/{addresses.count(machine.address)}"
+        environment = {
+            "DMLC_ROLE": "worker",
+            "BERT_TUTORIAL_RANK": str(rank),
+            "BERT_TUTORIAL_LOCAL_RANK": local_rank,
+        }
         yield f"worker {rank}", machine, environment | ({"TQDM_DISABLE": "1"} if rank else {})
 
 

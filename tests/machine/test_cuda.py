@@ -73,7 +73,7 @@ def install(folder, *packages):
 
 @pytest.fixture
 def loaded(monkeypatch, tmp_path):
-    """An empty place to install to; the names of the libraries loaded, of which only those in the place exist."""
+    """An empty folder to install to; the names of the libraries loaded, of which only those in the folder exist."""
     loaded = []
 
     def load(path, mode=0):
@@ -89,10 +89,10 @@ def loaded(monkeypatch, tmp_path):
     monkeypatch.setenv("MXNET_USE_FUSION", "")  # so that it is put back
     monkeypatch.delenv("MXNET_USE_FUSION")
     monkeypatch.setattr(chosen, "own_variables", [])
-    for place in cuda.CUDA_LIBRARIES:
-        path = tmp_path / "nvidia" / place
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
+    for path in cuda.CUDA_LIBRARIES:
+        library = tmp_path / "nvidia" / path
+        library.parent.mkdir(parents=True, exist_ok=True)
+        library.touch()
     return loaded
 
 
@@ -100,7 +100,7 @@ def test_cuda_libraries_are_loaded_after_those_they_need(loaded, tmp_path):
     install(tmp_path, "mxnet-cu117")
     cuda.load_cuda_libraries()
     assert loaded[0] == "libcuda.so.1"
-    assert sorted(loaded[1:]) == sorted(os.path.basename(place) for place in cuda.CUDA_LIBRARIES)
+    assert sorted(loaded[1:]) == sorted(os.path.basename(path) for path in cuda.CUDA_LIBRARIES)
     for library in ("libcudnn.so.8", "libcusolver.so.11"):
         assert loaded.index("libcublasLt.so.11") < loaded.index("libcublas.so.11") < loaded.index(library)
 
@@ -121,11 +121,11 @@ def test_cpu_build_loads_no_cuda_library(loaded, tmp_path):
     assert loaded == []
 
 
-@pytest.mark.parametrize("place", cuda.CUDA_LIBRARIES)
-def test_missing_cuda_library_names_its_package(loaded, tmp_path, place):
+@pytest.mark.parametrize("path", cuda.CUDA_LIBRARIES)
+def test_missing_cuda_library_names_its_package(loaded, tmp_path, path):
     install(tmp_path, "mxnet-cu117")
-    (tmp_path / "nvidia" / place).unlink()
-    with pytest.raises(ImportError, match=cuda.CUDA_LIBRARIES[place]):
+    (tmp_path / "nvidia" / path).unlink()
+    with pytest.raises(ImportError, match=cuda.CUDA_LIBRARIES[path]):
         cuda.load_cuda_libraries()
 
 
