@@ -3,7 +3,7 @@ PIP = .venv/bin/python -m pip --quiet --disable-pip-version-check
 SPHINX = .venv/bin/python -m sphinx
 BUILD = build
 
-.PHONY: help venv gpu demo test browser lab lint notebooks book slides bench lock clean
+.PHONY: help venv gpu demo test browser lab lint plan notebooks book slides bench lock clean
 
 help:
 	@echo 'make demo       set up, fetch weights, fine-tune on the shipped reviews, predict'
@@ -12,6 +12,7 @@ help:
 	@echo 'make test       set up, run every test (FAST=1: those that take no more than a moment)'
 	@echo 'make browser    set up, install Playwright: make test then tests in Chromium too, where it is installed'
 	@echo 'make lint       set up, check style, format and the imports between the rooms'
+	@echo 'make plan       set up, draw the picture of the rooms in CONTRIBUTING.md anew'
 	@echo 'make notebooks  set up, run every notebook again and keep its output'
 	@echo 'make book       set up, make the notebooks a book in build/book, to be read without a network'
 	@echo 'make slides     set up, make the notebooks slides in build/slides, to be shown without a network'
@@ -57,6 +58,9 @@ lint: venv
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/lint-imports --no-cache --no-logo
+
+plan: venv
+	.venv/bin/python docs/draw_plan.py
 
 notebooks: venv
 	.venv/bin/python .ci/execute_notebooks.py notebooks/*.ipynb $(wildcard notebooks/solutions/*.ipynb)

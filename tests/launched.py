@@ -1,4 +1,4 @@
-"""What the processes of tests/test_launching.py run: python launched.py CASE FOLDER."""
+"""What the processes of tests/training/test_launching.py run: python launched.py CASE FOLDER."""
 
 import json
 import os
