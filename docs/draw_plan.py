@@ -30,6 +30,7 @@ ROOMS = {title: room for floor in FLOORS for title, room in floor.items()}
 COLUMNS = {"machine/": 2}
 COLORS = {BERT: "#ffe08a", "course/": "#d9ead3", "machine/": "#e4e4e4"}
 NOTES = {BERT: "Read it first, from the ground up: blocks.py, encoder.py, heads.py"}
+SHORT = 60  # letters
 WIDTH, LINE, GAP, PADDING = 900, 17, 36, 10  # pixels
 DPI = 100  # that of a picture of this width
 PLAIN, ITALIC, BOLD = (
@@ -74,7 +75,7 @@ def _room_of(module):
 
 
 def _read_room(title, files):
-    """What a room is for, and what its files are: in few words if there are many."""
+    """What a room is for, and what its files are; if there are many, a long line ends at its first pause."""
     folder = ROOT / "bert_tutorial"
     if files:
         return {
@@ -83,15 +84,16 @@ def _read_room(title, files):
         }
     folder /= title
     paths = [path for path in sorted(folder.iterdir()) if path.suffix in (".py", ".cc") and path.stem != "__init__"]
-    lines = {path.name: re.split(r"[:;,] |(?<=\?) ", _first_line(path))[0] for path in paths}
-    return {"for": _first_line(folder / "__init__.py"), "files": lines}
+    lines = {path.name: _first_line(path) for path in paths}
+    short = {name: line if len(line) <= SHORT else re.split(r"[:;,] ", line)[0] for name, line in lines.items()}
+    return {"for": _first_line(folder / "__init__.py"), "files": short}
 
 
 def _first_line(path):
     """The first sentence of a file's first line."""
     text = path.read_text(encoding="utf-8")
     line = (ast.get_docstring(ast.parse(text)) if path.suffix == ".py" else text).splitlines()[0]
-    return re.split(r"\.(?: |$)", line.lstrip("/ ").replace("`", ""))[0].removesuffix(":")
+    return re.split(r"\.(?: |$)|(?<=\?) ", line.lstrip("/ ").replace("`", ""))[0].removesuffix(":")
 
 
 def _without_detours(pairs):
