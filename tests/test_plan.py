@@ -1,6 +1,7 @@
 """The plan of the house: imports follow it, its picture is true, and every file that is named exists."""
 
 import json
+import pkgutil
 import re
 import runpy
 from pathlib import Path
@@ -42,3 +43,11 @@ def test_files_that_are_named_exist():
         if not (any(ROOT.glob(whole)) if whole else any(name.endswith(f"/{end}") for name in ends))
     ]
     assert not lost, "\n".join(lost)
+
+
+def test_modules_that_are_named_exist():
+    documents = [*ROOT.glob("*.md"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.md"))]
+    for name in sorted(
+        {name for path in documents for name in re.findall(r"\bbert_tutorial(?:\.\w+)+", path.read_text())}
+    ):
+        pkgutil.resolve_name(name)
