@@ -157,13 +157,13 @@ def compare(task, name_or_path="small", label_counts=(16, 64, 256), seeds=5, lrs
     """
     devices = list_devices(mx.cpu() if ctx is None else ctx)
     folder = pretrained_folder(name_or_path)
-    settings = model_arguments(read_config(folder))
+    arguments = model_arguments(read_config(folder))
     _, vocabulary = load_pretrained(name_or_path)
     tokenizer = make_tokenizer(vocabulary, tokenizer_settings(folder))
 
     def loader(texts, shuffle):
-        encoded = encode_dataset(texts, tokenizer, settings["max_length"], cached=False)
-        return make_loader(encoded, vocabulary, BATCH_SIZE, shuffle, settings["max_length"])
+        encoded = encode_dataset(texts, tokenizer, arguments["max_length"], cached=False)
+        return make_loader(encoded, vocabulary, BATCH_SIZE, shuffle, arguments["max_length"])
 
     test = loader(task.test, shuffle=False)
     results = []
@@ -172,7 +172,7 @@ def compare(task, name_or_path="small", label_counts=(16, 64, 256), seeds=5, lrs
         for start, lr in product(STARTS, lrs):
             seed_everything(seed)
             pretrained = start == "pre-trained"
-            bert = load_pretrained(name_or_path, devices)[0] if pretrained else _untrained(settings, devices)
+            bert = load_pretrained(name_or_path, devices)[0] if pretrained else _untrained(arguments, devices)
             net = BERTClassifier(bert, len(task.classes))
             net.classifier.initialize(ctx=devices)
             net.hybridize(static_alloc=True)
@@ -216,9 +216,9 @@ class _Repeated:
         return islice(chain.from_iterable(repeat(self.loader)), self.num_batches)
 
 
-def _untrained(settings, devices):
+def _untrained(arguments, devices):
     """The network as it was before its pre-training."""
-    net = BERTForPreTraining(BERTModel(**settings))
-    vocab_size = settings["vocab_size"]
+    net = BERTForPreTraining(BERTModel(**arguments))
+    vocab_size = arguments["vocab_size"]
     initialize_for_pretraining(net, np.full(vocab_size, 1 / vocab_size), devices)
     return net.bert
