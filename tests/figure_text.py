@@ -1,4 +1,4 @@
-"""What several tests of figures ask of a figure."""
+"""What tests of several figures and diagrams ask of one."""
 
 
 def written(figure):
