@@ -325,7 +325,7 @@ def test_other_machines_by_ssh(tmp_path, monkeypatch):
     reports = [json.loads((tmp_path / f"{rank}.report.json").read_text()) for rank in range(3)]
     environments = [report["environment"] for report in reports]
     assert [environment["DMLC_NODE_HOST"] for environment in environments] == ["127.0.0.3", "127.0.0.2", "127.0.0.3"]
-    assert [environment["BERT_TUTORIAL_PLACE"] for environment in environments] == ["0/2", "0/1", "1/2"]
+    assert [environment["BERT_TUTORIAL_LOCAL_RANK"] for environment in environments] == ["0/2", "0/1", "1/2"]
     assert environments[1]["MXNET_CPU_WORKER_NTHREADS"] == "1"
     assert not {"MXNET_USE_FUSION", "OMP_NUM_THREADS"} & set(environments[1])
 
