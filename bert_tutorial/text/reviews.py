@@ -69,9 +69,12 @@ def store_reviews(read):
     Reviews
         Sorted by key.
     """
-    return Reviews(
-        *store_sorted(lambda: ((key, _pack(clean_review(text, name), label)) for key, name, text, label in read()))
-    )
+
+    def packed():
+        for key, name, text, label in read():
+            yield key, _pack(clean_review(text, name), label)
+
+    return Reviews(*store_sorted(packed))
 
 
 def store_sorted(read):

@@ -35,7 +35,7 @@ def read_config(folder, name="config.json"):
     except (ValueError, RecursionError) as error:  # of JSON or of UTF-8; nested too deeply
         raise ValueError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(config, dict):
-        raise ValueError(f"{path} holds no settings: it must be one JSON object")
+        raise ValueError(f"{path} must hold one JSON object")
     return config
 
 
