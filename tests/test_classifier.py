@@ -8,7 +8,6 @@ import struct
 from bert_tutorial import SentimentClassifier, load_pretrained
 from bert_tutorial.weights.config import TOKENIZER_FILE, read_config
 from bert_tutorial.weights.folder import WEIGHTS_FILES
-from bert_tutorial.weights.mxnet_params import read_params
 
 import mxnet as mx
 import numpy as np
@@ -138,9 +137,6 @@ def test_nothing_is_saved_of_a_network_that_is_no_bert(tiny_checkpoint, tmp_path
     assert os.listdir(tmp_path) == []
 
 
-# --- a folder whose files are damaged or do not belong together ---
-
-
 @given(data=st.data())
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_flipped_bit_is_found_or_changes_nothing(classifier, saved, copy, data):
@@ -239,9 +235,6 @@ def test_a_billion_layers_are_refused_before_they_are_built(request, tmp_path, f
         load(folder)
 
 
-# --- folders of earlier versions, with model.params ---
-
-
 def test_an_older_folder_loads(classifier, older):
     assert_same(SentimentClassifier.load(older), classifier)
 
@@ -250,16 +243,6 @@ def test_saved_into_its_folder_an_older_one_becomes_a_new_one(older, tmp_path):
     folder = shutil.copytree(older, tmp_path / "copy")
     SentimentClassifier.load(folder).save(folder)
     assert sorted(os.listdir(folder)) == sorted(SAVED)
-
-
-def test_mxnets_format_is_read_as_mxnet_reads_it(tmp_path):
-    shapes = [(1,), (3, 4), (2, 3, 4)]
-    arrays = {f"é.{i}": mx.nd.random.normal(shape=shape, ctx=mx.cpu(1)) for i, shape in enumerate(shapes)}
-    mx.nd.save(str(tmp_path / "a"), arrays)
-    found = read_params(tmp_path / "a")
-    assert list(found) == list(arrays)
-    for name, array in arrays.items():
-        np.testing.assert_array_equal(found[name], array.asnumpy())
 
 
 @pytest.mark.parametrize("number", [0, 9, 0x7FFFFFFF, 0xFFFFFFFF])
@@ -271,20 +254,3 @@ def test_a_crafted_number_of_dimensions(older, tmp_path, number):
         file.write(struct.pack("<I", number))
     with pytest.raises(ValueError, match=r"model\.params is damaged"):
         SentimentClassifier.load(folder)
-
-
-@given(data=st.data())
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_anything_else_in_the_place_of_a_number(tmp_path, data):
-    """Finding 10: what comes out is an error or arrays of the size of the file."""
-    mx.nd.save(str(tmp_path / "a"), {"b": mx.nd.ones((2, 3)), "c": mx.nd.ones(4)})
-    content = bytearray((tmp_path / "a").read_bytes())
-    position = data.draw(st.integers(0, len(content) - 1))
-    new = data.draw(st.binary(min_size=1, max_size=8))
-    content[position : position + len(new)] = new
-    (tmp_path / "a").write_bytes(content[: data.draw(st.integers(position + 1, len(content)))])
-    try:
-        found = read_params(tmp_path / "a")
-    except ValueError:
-        return
-    assert sum(array.nbytes for array in found.values()) < len(content)

@@ -1,13 +1,16 @@
-"""What a configuration must not say."""
+"""What a configuration says, and what it must not say."""
 
 import math
 import shutil
 
-from bert_tutorial import SentimentClassifier, load_pretrained
+from bert_tutorial import SentimentClassifier, load_pretrained, pretrained_config
+from bert_tutorial.weights.config import model_arguments
 from bert_tutorial.weights.loading import BACKENDS
 
 import pytest
 from golden_weights import edit_config
+from hypothesis import given
+from hypothesis import strategies as st
 
 DROPOUT = ("hidden_dropout_prob", "attention_probs_dropout_prob")
 
@@ -64,3 +67,11 @@ def test_tokenizer_settings_that_cannot_be(tiny_checkpoint, tmp_path, content):
     (tmp_path / "bert" / "tokenizer_config.json").write_text(content)
     with pytest.raises(ValueError, match=r"tokenizer_config\.json|strip_accents"):
         SentimentClassifier.from_pretrained(tmp_path / "bert", max_length=8)
+
+
+@given(st.tuples(*[st.integers(1, 10**6)] * 5), st.floats(0, 0.9), st.integers(1, 10**4))
+def test_pretrained_config_gives_the_settings_back(sizes, dropout, max_length):
+    names = ("vocab_size", "units", "hidden_size", "num_heads", "num_layers")
+    arguments = dict(zip(names, sizes, strict=True)) | {"dropout": dropout, "max_length": max_length}
+    arguments["units"] *= arguments["num_heads"]
+    assert model_arguments(pretrained_config(**arguments)) == arguments

@@ -4,15 +4,27 @@ import shutil
 import subprocess
 import sys
 
-from bert_tutorial import FastTokenizer, load_pretrained, load_pretrained_heads, load_reviews
+from bert_tutorial import (
+    FastTokenizer,
+    load_for_pretraining,
+    load_pretrained,
+    load_pretrained_heads,
+    load_reviews,
+    seed_everything,
+)
 from bert_tutorial.text.batches import encode_dataset, make_loader
+from bert_tutorial.weights import sources
+from bert_tutorial.weights.folder import WEIGHTS_FILES
 from bert_tutorial.weights.loading import BACKENDS
+from bert_tutorial.weights.names import pretraining_parameters
 
 import mxnet as mx
 import numpy as np
 import pytest
 from golden_weights import GOLDEN, SMALL, TOLERANCE, assert_same_outputs, edit_tensors, run
-from safetensors.numpy import load_file
+from mxnet import nd
+from pretraining_nets import random_batch, train_step
+from safetensors.numpy import load_file, save_file
 
 SHAPES = ("one-layer", "deep", "odd", "old-names")
 
@@ -145,3 +157,80 @@ def test_string_and_path_are_the_same_and_the_device_is_kept():
         bert, vocabulary = load_pretrained(name, ctx=mx.cpu(1))
         assert bert.pooler.weight.list_ctx() == [mx.cpu(1)]
         assert vocabulary["[MASK]"] == 4
+
+
+def assert_shared(net):
+    assert net.mlm_decoder.decoder[3].weight is net.bert.encoder.word_embed.weight
+    for kind in ("weight", "bias"):
+        pooler, first = net.bert.pooler, net.ns_classifier.classifier[0]
+        assert getattr(first, kind) is getattr(pooler, kind)
+
+
+def test_published_heads_are_loaded_and_shared():
+    folder = GOLDEN / "old-names"
+    net, vocabulary = load_for_pretraining(folder, ctx=mx.cpu(1))
+    assert len(vocabulary) == net.bert.encoder.vocab_size
+    assert_shared(net)
+    for parameter in net.collect_params().values():
+        assert parameter.list_ctx() == [mx.cpu(1)]
+        assert parameter.grad_req == "write"
+    with np.load(folder / "io.npz") as data:
+        keys = ("words", "segments", "valid_length", "masked_positions")
+        mlm_logits, ns_logits = net(*(nd.array(data[key], ctx=mx.cpu(1)) for key in keys))
+        two_way = data["two_way"]
+        assert np.abs(mlm_logits.asnumpy() - data["mlm_logits"]).max() < 2e-5
+        assert np.abs(ns_logits.asnumpy() - (two_way[:, :1] - two_way[:, 1:])).max() < 2e-5
+
+
+def test_separate_heads_share_with_bert():
+    bert, _ = load_pretrained(GOLDEN / "odd")
+    ns_classifier, mlm_decoder = load_pretrained_heads(GOLDEN / "odd", bert)
+    assert ns_classifier.classifier[0].weight is bert.pooler.weight
+    assert mlm_decoder.decoder[3].weight is bert.encoder.word_embed.weight
+
+
+def test_fresh_heads_where_none_were_published(tiny_checkpoint):
+    seed_everything(1)
+    net, _ = load_for_pretraining(tiny_checkpoint)
+    assert_shared(net)
+    published = {
+        name.removeprefix("bert."): tensor for name, tensor in load_file(tiny_checkpoint / WEIGHTS_FILES[2]).items()
+    }
+    for name, parameter in pretraining_parameters(net).items():
+        values = parameter.data().asnumpy()
+        if name in published:
+            np.testing.assert_array_equal(values, published[name])
+        elif name.endswith("LayerNorm.weight"):
+            assert (values == 1).all()
+        elif name.endswith("weight"):
+            assert 0.01 < values.std() < 0.03
+        else:
+            assert (values == 0).all()
+    batch = random_batch(net, 5)
+    mlm_loss, ns_loss, gradients = train_step(net, batch)
+    assert np.isfinite([mlm_loss, ns_loss]).all()
+    assert all(np.isfinite(gradient).all() for gradient in gradients.values())
+
+
+@pytest.mark.parametrize("missing", ["cls.predictions", "cls.seq_relationship"])
+def test_one_head_alone_is_refused(tmp_path, missing):
+    for file in WEIGHTS_FILES:
+        (tmp_path / file).write_bytes((GOLDEN / "one-layer" / file).read_bytes())
+    tensors = load_file(tmp_path / "model.safetensors")
+    save_file({k: v for k, v in tensors.items() if not k.startswith(missing)}, tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match=missing):
+        load_for_pretraining(tmp_path)
+
+
+def test_missing_folder():
+    with pytest.raises(FileNotFoundError, match="no/such"):
+        load_for_pretraining("no/such")
+
+
+def test_small_comes_with_the_course(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "shipped_file", lambda name: GOLDEN / "odd" if name == "small" else None)
+    _, vocabulary = load_for_pretraining("small")
+    assert len(vocabulary) == 61
+    monkeypatch.setattr(sources, "shipped_file", lambda name: tmp_path / name)
+    with pytest.raises(FileNotFoundError, match=str(tmp_path / "small")):
+        load_pretrained("small")
