@@ -116,21 +116,21 @@ class SentimentClassifier:
             if not (folder / file).is_file():
                 raise FileNotFoundError(f"{folder} has no {file}: it is not the output of a finished fine-tuning")
         config = read_config(folder)
-        settings = model_arguments(config)
+        arguments = model_arguments(config)
         own = config.get("bert_tutorial")
         if not isinstance(own, dict) or "max_length" not in own:
             raise ValueError(f"{folder}/config.json was not written by fine-tuning: give the folder of a finetune")
-        if type(own["max_length"]) is not int or not 3 <= own["max_length"] <= settings["max_length"]:
+        if type(own["max_length"]) is not int or not 3 <= own["max_length"] <= arguments["max_length"]:
             raise ValueError(
                 f"{folder}/config.json says max_length = {own['max_length']!r} under bert_tutorial; it must be a "
-                f"whole number from 3 to {settings['max_length']}, max_position_embeddings"
+                f"whole number from 3 to {arguments['max_length']}, max_position_embeddings"
             )
         if not older:
             check_hashes_in_config(folder, config)
-        vocabulary = load_matching_vocabulary(folder, settings)
+        vocabulary = load_matching_vocabulary(folder, arguments)
         tensors = read_params(folder / OLDER_MODEL) if older else read_tensors(folder)
-        check_number_of_layers(settings, tensors, folder)
-        net = BERTClassifier(BERTModel(**settings), num_classes=len(LABELS))
+        check_number_of_layers(arguments, tensors, folder)
+        net = BERTClassifier(BERTModel(**arguments), num_classes=len(LABELS))
         parameters = net._collect_params_with_prefix() if older else classifier_parameters(net)
         check_fit(parameters, tensors, folder)
         fill(parameters, tensors, devices)
