@@ -39,6 +39,7 @@ setup(
         "psutil>=5.9",
         "pygments>=2.17",
         "safetensors>=0.4",
+        "scikit-learn>=1.5",
         "tokenizers>=0.20",
         "tqdm>=4.66",
     ],

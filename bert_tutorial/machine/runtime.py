@@ -36,7 +36,7 @@ def prepare():
     if not already_loaded:
         load_cuda_libraries()
     refuse_pickles()
-    with _in_environment(variables):  # they are read as MXNet's libraries load, and only then
+    with _in_environment(variables), _hidden("sklearn", "scipy"):  # variables are read as MXNet's libraries load
         _import_mxnet()
 
 
@@ -50,6 +50,22 @@ def _in_environment(variables):
         for name in variables:
             del os.environ[name]
         os.environ.update(before)
+
+
+@contextmanager
+def _hidden(*names):
+    """Let libraries that are not loaded yet look as if they were not installed.
+
+    MXNet 1.9.1 loads scikit-learn and SciPy if it can: a second and 55 MB, for a class of its first versions, and for
+    SciPy's sparse matrices. Who gives MXNet such a matrix imports SciPy before `bert_tutorial`.
+    """
+    names = [name for name in names if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(names))  # None: it cannot be imported
+    try:
+        yield
+    finally:
+        for name in names:
+            del sys.modules[name]
 
 
 def _require_supported_versions():

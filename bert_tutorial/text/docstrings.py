@@ -11,8 +11,8 @@ from pathlib import Path
 
 from .prose import clean_docstring
 
-# The largest of the libraries that setup.py asks for, directly or not. A fixed list, so that a reader's other
-# libraries do not change the corpus.
+# The largest of the libraries that setup.py asks for, directly or not, but scikit-learn and SciPy, which came after the
+# small BERT had learned. A fixed list, so that a reader's other libraries do not change the corpus.
 LIBRARIES = (
     "anyio", "attrs", "babel", "beautifulsoup4", "bleach", "cffi", "click", "contourpy", "cython", "d2l", "filelock",
     "fonttools", "fsspec", "gluonnlp", "httpcore", "httpx", "huggingface_hub", "ipykernel", "ipython", "ipywidgets",

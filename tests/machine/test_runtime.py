@@ -59,6 +59,23 @@ def test_mxnet_loaded_first_keeps_its_threads_and_blas_kernels():
     assert ("cores" in lost) == (found["threads"] < cpu.usable_cores())
 
 
+LIGHT = """
+import sys
+from {first} import __name__
+import bert_tutorial.cli
+print(*sorted({{"sklearn", "scipy"}} & set(sys.modules)))
+from scipy.sparse import csr_matrix
+import sklearn.svm
+"""
+
+
+@pytest.mark.parametrize(("first", "loaded"), [("sys", ""), ("scipy.sparse", "scipy")])
+def test_scikit_learn_is_not_loaded_with_mxnet_and_can_be_loaded_then(first, loaded):
+    code = LIGHT.format(first=first)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.strip()) == (0, loaded), done.stderr
+
+
 def test_numpy_2_is_refused_with_the_remedy(monkeypatch):
     monkeypatch.setattr(np, "__version__", "2.1.0")
     with pytest.raises(ImportError, match=r"pip install 'numpy"):
