@@ -27,7 +27,7 @@ from .text.tables import load_reviews  # noqa: E402
 from .text.vocabulary import load_vocabulary  # noqa: E402
 from .text.wordpiece import FastTokenizer  # noqa: E402
 from .training.recipe import Recipe  # noqa: E402
-from .training.scoring import evaluate  # noqa: E402
+from .training.scoring import evaluate, wilson_interval  # noqa: E402
 from .weights.config import pretrained_config  # noqa: E402
 from .weights.loading import load_for_pretraining, load_pretrained, load_pretrained_heads  # noqa: E402
 from .weights.saving import save_pretrained  # noqa: E402
@@ -68,4 +68,5 @@ __all__ = [
     "seed_everything",
     "set_precision",
     "train_loop",
+    "wilson_interval",
 ]

@@ -186,7 +186,7 @@ def finetune(output, no_cache, **settings):
     with _resumable(output):
         _, _, score = finetune_reviews(**settings, output=output, cached=not no_cache, workers=workers)
     if workers.rank == 0:
-        click.echo(f"test accuracy {score.accuracy:.4f} on {score.count} reviews; saved in {output}")
+        click.echo(f"test {_accuracy(score)} on {score.count} reviews; saved in {output}")
     workers.leave()
 
 
@@ -274,16 +274,16 @@ def launch(workers, servers, hosts, address, command):
 @click.option("--limit", type=click.IntRange(2), help="Use this many test reviews.  [default: all]")
 @batch_size_option
 @int8_option
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object: accuracy, loss, count.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object: accuracy, loss, count, interval.")
 def evaluate_command(folder, data, no_cache, limit, batch_size, int8, as_json):
     """Score the classifier in DIR on the test split."""
     test = load_dataset(data, "test", limit)
     classifier = _load(folder, int8)
     score = evaluate(classifier.net, classifier.batches(test, batch_size, cached=not no_cache), classifier.ctx)
     if as_json:
-        click.echo(json.dumps(score._asdict()))
+        click.echo(json.dumps({**score._asdict(), "interval": score.interval}))
     else:
-        click.echo(f"accuracy {score.accuracy:.4f}, loss {score.loss:.4f} on {score.count} reviews")
+        click.echo(f"{_accuracy(score)}, loss {score.loss:.4f} on {score.count} reviews")
 
 
 @main.command()
@@ -328,6 +328,11 @@ def _how_to_resume(output):
     if checkpoint_exists(output / CHECKPOINT):
         return f"The run is in {output / CHECKPOINT}; the same command with --resume continues it."
     return ""
+
+
+def _accuracy(score):
+    low, high = score.interval
+    return f"accuracy {score.accuracy:.4f} (95 %: {low:.3f} to {high:.3f})"
 
 
 def _print_pretraining_score(score, most_frequent):

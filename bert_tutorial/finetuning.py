@@ -135,7 +135,7 @@ def finetune_reviews(
         set_precision(classifier.net, "float32")
         test_batches = classifier.batches(test, batch_size * workers.size, cached=cached)
         score = evaluate(classifier.net, test_batches, ctx, workers=workers)
-        folder.finish(score._asdict(), history, ctx, seed)
+        folder.finish({**score._asdict(), "interval": score.interval}, history, ctx, seed)
     return FineTuned(classifier, history, score)
 
 

@@ -68,12 +68,15 @@ def test_finetune_writes_what_the_contract_says(finetuned):
 def test_evaluate_agrees_with_finetune(finetuned, table):
     metrics = json.loads((finetuned / "metrics.json").read_text())
     score = json.loads(run("evaluate", finetuned, "--data", table, "--json").stdout)
-    assert set(score) == {"accuracy", "loss", "count"}
+    assert set(score) == {"accuracy", "loss", "count", "interval"}
+    assert score["interval"] == metrics["interval"]
+    assert score["interval"][0] < score["accuracy"] <= score["interval"][1]
     assert score["accuracy"] == metrics["accuracy"]
     assert score["loss"] == pytest.approx(metrics["loss"], rel=1e-5)
     limited = json.loads(run("evaluate", finetuned, "--data", table, "--json", "--limit", 10).stdout)
     assert limited["count"] == 10
-    assert "42 reviews" in run("evaluate", finetuned, "--data", table).stdout
+    line = run("evaluate", finetuned, "--data", table).stdout
+    assert re.fullmatch(r"accuracy (\d\.\d{4}) \(95 %: 0\.\d{3} to [01]\.\d{3}\), loss \S+ on 42 reviews\n", line)
 
 
 def test_no_cache_keeps_no_word_ids(finetuned, tiny_checkpoint, table, cache, tmp_path, monkeypatch):

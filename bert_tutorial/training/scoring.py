@@ -13,6 +13,41 @@ from ..text.sentence_pairs import make_pairs
 from .devices import devices_of, example_shares, shares
 from .workers import ALONE
 
+Z = 1.959964  # a normal variable lies within this many standard deviations 95 times in 100
+
+
+def wilson_interval(right, count):
+    """Say between which limits the accuracy on samples of this kind lies, with 95 % confidence.
+
+    That is what chance in the choice of the test samples may do; other training samples or another seed come on top.
+
+    Parameters
+    ----------
+    right : int
+        Samples answered right.
+    count : int
+        All samples.
+
+    Returns
+    -------
+    low, high : float
+
+    Raises
+    ------
+    ValueError
+        No samples, or more right than there are.
+
+    Source: Wilson 1927, "Probable Inference, the Law of Succession, and Statistical Inference".
+    """
+    if not 0 <= right <= count or not count:
+        raise ValueError(f"{right} of {count} samples cannot be right")
+    share = right / count
+    middle = share + Z**2 / (2 * count)
+    reach = Z * math.sqrt(share * (1 - share) / count + Z**2 / (4 * count**2))
+    scale = 1 + Z**2 / count
+    low, high = (middle - reach) / scale, (middle + reach) / scale
+    return low if right else 0.0, high if right < count else 1.0  # not off by a rounding
+
 
 class Evaluation(NamedTuple):
     """Mean over all samples of a dataset."""
@@ -20,6 +55,13 @@ class Evaluation(NamedTuple):
     accuracy: float  # nan unless logits are (B, number of classes), two at least, and labels (B,)
     loss: float
     count: int
+
+    @property
+    def interval(self):
+        """Of the accuracy, from `wilson_interval`; nan, nan if that is nan."""
+        if math.isnan(self.accuracy):
+            return math.nan, math.nan
+        return wilson_interval(round(self.accuracy * self.count), self.count)
 
 
 def losses_of(loss_fn, logits, labels):
