@@ -6,7 +6,7 @@ BUILD = build
 .PHONY: help venv gpu demo test browser lab lint plan notebooks book slides bench lock clean
 
 help:
-	@echo 'make demo       set up, fetch weights, fine-tune on the shipped reviews, predict'
+	@echo 'make demo       set up, fetch weights, fine-tune on the shipped reviews, score, predict'
 	@echo 'make gpu        set up, put MXNet for NVIDIA GPUs into .venv (several GB; not tried on a GPU)'
 	@echo 'make lab        set up, open the notebooks in JupyterLab'
 	@echo 'make test       set up, run every test (FAST=1: those that take no more than a moment)'
@@ -35,6 +35,7 @@ demo: venv
 	.venv/bin/bert-tutorial fetch minilm-l6
 	.venv/bin/bert-tutorial finetune --pretrained minilm-l6 --data sample --output runs/demo --overwrite
 	.venv/bin/bert-tutorial evaluate runs/demo --data sample
+	.venv/bin/bert-tutorial baseline --data sample
 	.venv/bin/bert-tutorial predict runs/demo \
 	  'this movie is so great' \
 	  'A dull script, wooden actors, and two hours that I want back.' \

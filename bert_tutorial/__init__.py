@@ -4,6 +4,7 @@ from .machine import runtime
 
 runtime.prepare()
 
+from .baselines import score_baselines  # noqa: E402
 from .blocks import (  # noqa: E402
     AddNorm,
     DotProductAttention,
@@ -65,6 +66,7 @@ __all__ = [
     "pretrain_loop",
     "pretrained_config",
     "save_pretrained",
+    "score_baselines",
     "seed_everything",
     "set_precision",
     "train_loop",

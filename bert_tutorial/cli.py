@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 import mxnet as mx
 
+from .baselines import score_baselines
 from .classifier import LABELS, SentimentClassifier
 from .doctor import doctor as show_doctor
 from .finetuning import finetune_reviews
@@ -62,7 +63,8 @@ def _explain(error, command):
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
     if isinstance(error, MemoryError):
-        return "out of memory: try a smaller --batch-size or --max-length"
+        smaller = "--train-limit" if command == "baseline" else "--batch-size or --max-length"
+        return f"out of memory: try a smaller {smaller}"
     if isinstance(error, mx.MXNetError):
         return f"MXNet: {last_line(error)}"
     if isinstance(error, EXPECTED):
@@ -90,6 +92,12 @@ data_option = click.option(
     default="sample",
     help="sample (the shipped reviews), imdb, or a path: a folder or archive laid out as aclImdb, or a .tsv or .csv "
     "table with the columns split, label, text.",
+)
+train_limit_option = click.option(
+    "--train-limit", type=click.IntRange(2), help="Use this many training reviews.  [default: all]"
+)
+test_limit_option = click.option(
+    "--test-limit", type=click.IntRange(2), help="Use this many test reviews.  [default: all]"
 )
 no_cache_option = click.option(
     "--no-cache",
@@ -169,8 +177,8 @@ def fetch(names, everything, folder):
 @click.option("--pretrained", help="small, minilm-l6, bert-base, hf:ORG/NAME, or a folder.")
 @data_option
 @no_cache_option
-@click.option("--train-limit", type=click.IntRange(2), help="Use this many training reviews.  [default: all]")
-@click.option("--test-limit", type=click.IntRange(2), help="Use this many test reviews.  [default: all]")
+@train_limit_option
+@test_limit_option
 @click.option("--epochs", type=click.IntRange(1))
 @click.option("--batch-size", type=click.IntRange(1))
 @click.option("--max-length", type=click.IntRange(3), help="Word pieces of a review; the rest is cut.")
@@ -188,6 +196,29 @@ def finetune(output, no_cache, **settings):
     if workers.rank == 0:
         click.echo(f"test {_accuracy(score)} on {score.count} reviews; saved in {output}")
     workers.leave()
+
+
+@main.command()
+@data_option
+@train_limit_option
+@test_limit_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line: name, accuracy, low, high, ...")
+def baseline(data, train_limit, test_limit, as_json):
+    """Score what BERT has to beat: classifiers that see only which words and pairs of words a review has.
+
+    There is no seed, for nothing in them is random: the same reviews give the same accuracies. All texts are in memory
+    at once. low and high are the limits of the accuracy's 95 % interval.
+    """
+    train, test = load_dataset(data, "train", train_limit), load_dataset(data, "test", test_limit)
+    if not as_json:
+        click.echo(f"{len(train)} reviews to train on, {len(test)} for the test\n")
+        click.echo(f"{'':<29} accuracy    95 % interval  seconds")
+    for row in score_baselines(train, test):
+        if as_json:
+            click.echo(json.dumps(row._asdict()))
+        else:
+            interval = f"{row.low:.3f} to {row.high:.3f}"
+            click.echo(f"{row.name:<29} {row.accuracy:>8.4f}  {interval:>15} {row.seconds:>8.1f}")
 
 
 @main.command(context_settings=_defaults_of(pretrain_corpus))

@@ -20,6 +20,7 @@ PACKAGES = (
     "gluonnlp",
     "d2l",
     "numpy",
+    "scikit-learn",
     "tokenizers",
     "huggingface_hub",
     "jupyterlab",
