@@ -86,6 +86,16 @@ def waits_for_input(parameter):
     return bool(parameter._deferred_init)
 
 
+def noted_trainer(parameter):
+    """The trainer that a parameter was given to last, or None."""
+    return parameter._trainer
+
+
+def note_trainer(parameter, trainer):
+    """Take back what a later trainer has noted on a parameter."""
+    parameter._trainer = trainer
+
+
 def has_fresh_gradient(parameter):
     """Whether a backward pass has written it since the last step, on any device."""
     return any(data._fresh_grad for data in parameter.list_data())

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from mxnet import cpu
 
 from ..machine.interrupts import interrupts_held
-from .gluon_trainer import mark_gradient, waits_for_input
+from .gluon_trainer import mark_gradient, note_trainer, noted_trainer, waits_for_input
 
 
 @contextmanager
@@ -19,7 +19,7 @@ def only_values_change(net):
     net : mxnet.gluon.Block
         Initialised.
     """
-    before = [(p, p.list_ctx(), p.grad_req, p.wd_mult, p._trainer) for p in net.collect_params().values()]
+    before = [(p, p.list_ctx(), p.grad_req, p.wd_mult, noted_trainer(p)) for p in net.collect_params().values()]
     try:
         yield
     finally:
@@ -29,7 +29,8 @@ def only_values_change(net):
 
 
 def _put_back(parameter, devices, grad_req, wd_mult, trainer):
-    parameter.grad_req, parameter.wd_mult, parameter._trainer = grad_req, wd_mult, trainer
+    parameter.grad_req, parameter.wd_mult = grad_req, wd_mult
+    note_trainer(parameter, trainer)
     if waits_for_input(parameter):
         parameter.reset_ctx(devices)
         return

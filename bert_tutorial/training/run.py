@@ -142,7 +142,7 @@ class Training:
         precision = precision_of(net)
         refuse_precision(precision, self.devices)
         move(net, self.devices)
-        self.num_steps, self.keep_best, self.workers = num_steps, keep_best, workers
+        self.workers = workers
         # As a checkpoint gives it back: lists for tuples. What JSON cannot hold is an error now, not at the first save.
         identity = {
             "recipe": {"lr": lr, "num_steps": num_steps, **asdict(recipe), "seed": seed},
@@ -208,7 +208,7 @@ class Training:
             tqdm.write(objective.describe(self.history[-1]))
             if on_round:
                 on_round(self.history[-1])
-        if self.keep_best:
+        if self.keeper.keeps_best:
             self.keeper.put_back()
         return self.history
 
@@ -278,7 +278,9 @@ class Training:
                 raise self._diverged(f"{name.replace('_', ' ')} became {value} at step {self.done}")
         self.history.append(row)
         self.sums = RunningSums()
-        worth_it = row is min(self.history, key=_badness) if self.keep_best else self.done < self.num_steps
+        worth_it = (
+            row is min(self.history, key=_badness) if self.keeper.keeps_best else self.done < self.stepper.num_steps
+        )
         if worth_it:
             self.keeper.keep(f"of epoch {len(self.history)}")
 

@@ -20,8 +20,6 @@ OLDER_CHECKPOINTS = ("checkpoint.params", "checkpoint.previous.params")
 RESULTS = ("model.safetensors", "model.params", "config.json", "vocab.txt", "tokenizer_config.json", "metrics.json")
 LOCK = ".lock"
 LOCK_TIMEOUT = 0.2  # seconds, for a run that is just ending
-
-
 UNIMPORTANT = ("output", "resume", "overwrite", "cached", "no_cache", "ctx", "workers")  # to the numbers
 
 
