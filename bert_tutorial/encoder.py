@@ -176,16 +176,27 @@ class BERTModel(HybridBlock):
         encodings = self.encoder(inputs, segment_types, valid_length)
         return encodings, self.pooler(cls_encoding(encodings))
 
-    def pooled(self, inputs, segment_types, valid_length=None):
-        """The pooled encoding alone, (B, units), without the last block's work on other positions."""
+    def forward_cls(self, inputs, segment_types, valid_length=None):
+        """As `forward`, but of the first position alone, (B, 1, units): the last block spares its work on others."""
         if is_untouched(self.encoder, BERTEncoder):
-            return self.pooler(self.encoder.encode_cls(inputs, segment_types, valid_length))
-        return self.pooler(cls_encoding(self.encoder(inputs, segment_types, valid_length)))
+            encoding = self.encoder.encode_cls(inputs, segment_types, valid_length)
+        else:
+            encoding = cls_encoding(self.encoder(inputs, segment_types, valid_length))
+        return encoding.expand_dims(axis=1), self.pooler(encoding)
 
 
 def cls_encoding(encodings):
     """(B, L, C) -> (B, C): the encoding of [CLS]."""
     return encodings.slice_axis(axis=1, begin=0, end=1).reshape((0, -1))
+
+
+def mean_encoding(F, encodings, valid_length):
+    """(B, L, C) -> (B, C): the mean over a text's words, [CLS] and [SEP] among them, without the padding."""
+    if valid_length is None:
+        return F.mean(encodings, axis=1)
+    ones = F.ones_like(F.slice_axis(encodings, axis=2, begin=0, end=1))  # (B, L, 1), of the encodings' number type
+    is_word = F.SequenceMask(ones, valid_length, use_sequence_length=True, axis=1)
+    return F.broadcast_div(F.sum(F.broadcast_mul(encodings, is_word), axis=1), F.sum(is_word, axis=1))
 
 
 def graph_inputs(encoder, inputs, segment_types, valid_length):

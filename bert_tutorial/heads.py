@@ -3,13 +3,16 @@
 In the shape comments: B samples, L positions, C units, M masked positions, V word pieces.
 """
 
+import re
+import warnings
+
 import numpy as np
 from mxnet import gluon
 from mxnet.gluon import HybridBlock, nn
 from mxnet.ndarray import NDArray
 
 from .blocks import GELU, LAYER_NORM_EPSILON, PositionWiseDense, dense
-from .encoder import BERTModel, cls_encoding, graph_inputs, leave_shared_memory
+from .encoder import BERTModel, cls_encoding, graph_inputs, leave_shared_memory, mean_encoding
 from .machine.untouched import is_untouched
 
 
@@ -169,8 +172,11 @@ class PretrainingLoss(HybridBlock):
         return F.sum(mlm_losses) / num_masked, F.mean(self.ns_loss(ns_logits, ns_labels))
 
 
+POOLINGS = ("pooler", "cls", "mean")  # of a classifier
+
+
 class BERTClassifier(HybridBlock):
-    """BERT, dropout and a dense layer on the pooled encoding of [CLS].
+    """BERT, dropout and a dense layer on one vector that stands for the whole text.
 
     Parameters
     ----------
@@ -178,7 +184,11 @@ class BERTClassifier(HybridBlock):
         Ours or GluonNLP's, returning (sequence encoding, pooled encoding).
     num_classes : int
     dropout : float, default 0.1
-        Probability of dropping an element of the pooled encoding.
+        Probability of dropping an element of that vector.
+    pooling : {"pooler", "cls", "mean"}
+        The vector: BERT's pooled encoding; the encoding of [CLS] as it is; or the mean of the encodings of all words,
+        [CLS] and [SEP] among them, which is what most sentence encoders were trained to be read by. The last two have
+        no use for the pooler: training leaves it as it is.
 
     Inputs:
         - **inputs**: word ids (B, L)
@@ -190,14 +200,19 @@ class BERTClassifier(HybridBlock):
 
     Raises
     ------
-    IndexError, ValueError
+    IndexError
         As for `BERTEncoder`, where `bert` is ours.
+    ValueError
+        The same, or an unknown pooling.
 
-    Source: Devlin et al. 2018, section 4.1 and figure 4(b).
+    Source: Devlin et al. 2018, section 4.1 and figure 4(b); the mean: Reimers and Gurevych 2019, section 3.
     """
 
-    def __init__(self, bert, num_classes, dropout=0.1, **kwargs):
+    def __init__(self, bert, num_classes, dropout=0.1, pooling="pooler", **kwargs):
         super().__init__(**kwargs)
+        if pooling not in POOLINGS:
+            raise ValueError(f"pooling must be one of {', '.join(POOLINGS)}; got {pooling!r}")
+        self.pooling = pooling
         self.bert = bert
         self.dropout = nn.Dropout(dropout)
         self.classifier = dense(num_classes, in_units=bert.pooler.weight.shape[0])
@@ -210,11 +225,29 @@ class BERTClassifier(HybridBlock):
         return super().forward(inputs, segment_types, valid_length)
 
     def hybrid_forward(self, F, inputs, segment_types, valid_length):
-        if is_untouched(self.bert, BERTModel):
-            pooled = self.bert.pooled(inputs, segment_types, valid_length)
+        if self.pooling != "mean" and is_untouched(self.bert, BERTModel):
+            encodings, pooled = self.bert.forward_cls(inputs, segment_types, valid_length)
         else:
-            _, pooled = self.bert(inputs, segment_types, valid_length)
+            encodings, pooled = self.bert(inputs, segment_types, valid_length)
+        return self.classify(F, encodings, pooled, valid_length)
+
+    def classify(self, F, encodings, pooled, valid_length):
+        """Logits (B, num_classes) from what BERT puts out: encodings (B, L, units), pooled encoding (B, units)."""
+        if self.pooling == "cls":
+            pooled = cls_encoding(encodings)
+        elif self.pooling == "mean":
+            pooled = mean_encoding(F, encodings, valid_length)
         return self.classifier(self.dropout(pooled))
+
+    def _build_cache(self, *args):
+        # Gluon warns of parameters that the graph does not use; that of the pooler is meant so
+        with warnings.catch_warnings():
+            if self.pooling != "pooler":
+                pooler = "|".join(map(re.escape, self.bert.pooler.collect_params()))
+                warnings.filterwarnings(
+                    "ignore", rf"Parameter ({pooler})(, ({pooler}))* is not used by any computation"
+                )
+            super()._build_cache(*args)
 
 
 def check_masked_positions(shape, masked_positions):

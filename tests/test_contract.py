@@ -27,6 +27,7 @@ from bert_tutorial import (
     seed_everything,
 )
 from bert_tutorial.blocks import GELU, NarrowingDense, PositionWiseDense
+from bert_tutorial.heads import POOLINGS
 from bert_tutorial.machine import operators
 
 import mxnet as mx
@@ -100,13 +101,20 @@ CASES = {
         lambda: MLMDecoder(VOCAB, UNITS),
         lambda *size: ([vectors(*size, UNITS)], [positions(*size)]),
     ),
-    "BERTClassifier": (lambda: BERTClassifier(BERTModel(*BERT), 3, RATE), lambda *size: ([], sentences(*size))),
+    **{
+        f"BERTClassifier, {pooling}": (
+            lambda pooling=pooling: BERTClassifier(BERTModel(*BERT), 3, RATE, pooling),
+            lambda *size: ([], sentences(*size)),
+        )
+        for pooling in POOLINGS
+    },
 }
+CLASSIFIERS = [case for case in CASES if case.startswith("BERTClassifier")]
 TAKES_MASK = ["DotProductAttention", "MultiHeadAttention", "EncoderBlock", "BERTEncoder"]
 WITH_PARTS = ["DotProductAttention", "MultiHeadAttention", "PositionWiseFFN", "AddNorm", "PositionalEncoding"]
-WITH_PARTS += ["EncoderBlock", "BERTEncoder", "NSClassifier", "MLMDecoder", "BERTClassifier"]
+WITH_PARTS += ["EncoderBlock", "BERTEncoder", "NSClassifier", "MLMDecoder", *CLASSIFIERS]
 DROPS = ["DotProductAttention", "MultiHeadAttention", "AddNorm", "PositionalEncoding", "EncoderBlock"]
-DROPS += ["BERTEncoder", "BERTModel", "BERTClassifier"]
+DROPS += ["BERTEncoder", "BERTModel", *CLASSIFIERS]
 
 every_case = pytest.mark.parametrize("case", CASES)
 both_forms = pytest.mark.parametrize("form", FORMS)
@@ -253,7 +261,7 @@ def watch(case, path, how, seen):
 def whole(block, *inputs):
     """A classifier without its short cut: every block is called on all positions."""
     if isinstance(block, BERTClassifier):
-        return block.classifier(block.dropout(block.bert(*inputs)[1]))
+        return block.classify(nd, *block.bert(*inputs), inputs[-1])
     return block(*inputs)
 
 

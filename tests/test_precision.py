@@ -21,7 +21,7 @@ from bert_tutorial import (
 )
 from bert_tutorial.blocks import NarrowingDense, PositionWiseDense
 from bert_tutorial.cli import main
-from bert_tutorial.heads import PretrainingLoss
+from bert_tutorial.heads import POOLINGS, PretrainingLoss
 from bert_tutorial.machine import operators
 from bert_tutorial.machine.cpu import cpu_flags
 from bert_tutorial.precision import BFLOAT16, precision_of, refuse_precision
@@ -54,9 +54,9 @@ SPEED = ("seconds", "tokens_per_second")
 SIZES = [4, 1, 5, 2, 3]  # of the batches
 
 
-def build(ctx=ONE, chosen="float32", dropout=0.0, hybridized=False, seed=1):
+def build(ctx=ONE, chosen="float32", dropout=0.0, hybridized=False, seed=1, pooling="pooler"):
     seed_everything(seed)
-    net = BERTClassifier(BERTModel(30, 16, 32, 2, 2, dropout, max_length=16), 2, dropout)
+    net = BERTClassifier(BERTModel(30, 16, 32, 2, 2, dropout, max_length=16), 2, dropout, pooling)
     net.initialize(init.Normal(0.3), ctx)
     if hybridized:
         net.hybridize(static_alloc=True)
@@ -201,11 +201,12 @@ def test_a_layer_errs_no_more_than_rounding_does(layer_class, shapes, in_units, 
 @pytest.mark.parametrize("plain", [False, True])
 @pytest.mark.parametrize("grad_req", ["write", "add"])
 @pytest.mark.parametrize("hybridized", [False, True])
-def test_gradients_are_those_of_float32(monkeypatch, hybridized, grad_req, plain):
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_gradients_are_those_of_float32(monkeypatch, pooling, hybridized, grad_req, plain):
     if plain:
         monkeypatch.setattr(operators, "available", lambda: False)
     batches = reviews([5, 2]) + reviews([4], length=11)
-    net = build(hybridized=hybridized)
+    net = build(hybridized=hybridized, pooling=pooling)
     net.collect_params().setattr("grad_req", grad_req)
     losses, expected = gradients(net, batches)
     set_precision(net, "bfloat16")
@@ -289,11 +290,12 @@ def test_pretraining_in_bfloat16(ctx):
 
 
 # --- float16's parts that a CPU can run ----------------------------------------------------------------------
-def test_in_float16_the_products_alone_are_float16(monkeypatch):
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_in_float16_the_products_alone_are_float16(monkeypatch, pooling):
     """Traced as for a GPU, without computing."""
     monkeypatch.setattr(operators, "available", lambda: False)
     monkeypatch.setattr(precision, "refuse_precision", lambda chosen, devices: None)
-    net = build(chosen="float16")
+    net = build(chosen="float16", pooling=pooling)
     output = net(*map(sym.var, ("words", "segments", "lengths")))
     inside = output.get_internals()
     arguments, outputs, _ = inside.infer_type(words="float32", segments="float32", lengths="float32")

@@ -1,6 +1,7 @@
 """Dense layers in int8: near the float ones, and in the whole classifier."""
 
 from bert_tutorial import BERTClassifier, BERTModel, load_pretrained, seed_everything
+from bert_tutorial.heads import POOLINGS
 from bert_tutorial.machine import operators
 from bert_tutorial.machine.cpu import cpu_flags
 from bert_tutorial.quantization import VNNI, QuantizedDense, quantize
@@ -88,9 +89,9 @@ def test_shapes_may_change_from_call_to_call():
         assert error.asscalar() < 0.03, shape
 
 
-def classifier(tiny_checkpoint):
+def classifier(tiny_checkpoint, pooling="pooler"):
     bert, vocabulary = load_pretrained(tiny_checkpoint)
-    net = BERTClassifier(bert, 2)
+    net = BERTClassifier(bert, 2, pooling=pooling)
     net.classifier.initialize(init.Normal(0.5))
     return net, len(vocabulary)
 
@@ -101,8 +102,9 @@ def batch(vocab_size, samples=6, length=20):
 
 
 @needs_vnni
-def test_int8_classifier_stays_close_to_the_float_one(tiny_checkpoint):
-    net, vocab_size = classifier(tiny_checkpoint)
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_int8_classifier_stays_close_to_the_float_one(tiny_checkpoint, pooling):
+    net, vocab_size = classifier(tiny_checkpoint, pooling)
     tests = [(words, segments, lengths) for words, lengths, segments, _ in (batch(vocab_size), batch(vocab_size, 2, 9))]
     exact = [net(*arrays).softmax().asnumpy() for arrays in tests]
     quantize(net)

@@ -94,8 +94,8 @@ def scores_from_vectors(net, word_vectors, segments, valid_length=None):
     if word_vectors.shape != expected:
         raise ValueError(f"word_vectors must have the shape {expected} for these segments; got {word_vectors.shape}")
     mask = mask_from_lengths(nd, segments, valid_length)
-    states = _hidden_states(encoder, word_vectors, segments, mask)
-    return net.classifier(net.dropout(net.bert.pooler(cls_encoding(states[-1]))))
+    *_, encodings = _hidden_states(encoder, word_vectors, segments, mask)
+    return net.classify(nd, encodings, net.bert.pooler(cls_encoding(encodings)), valid_length)
 
 
 def _hidden_states(encoder, word_vectors, segments, mask):

@@ -8,6 +8,7 @@ from bert_tutorial.course.inspection import (
     log_odds,
     scores_from_vectors,
 )
+from bert_tutorial.heads import POOLINGS
 
 import numpy as np
 import pytest
@@ -16,10 +17,11 @@ from mxnet import autograd, nd
 VALID = [9, 4, 1]
 
 
-def classifier(hybridized=False):
+def classifier(hybridized=False, pooling="pooler"):
     """Weights are larger than BERT's, so that heads differ and words matter."""
     seed_everything(5)
-    net = BERTClassifier(BERTModel(30, 16, 32, num_heads=2, num_layers=3, dropout=0.1, max_length=12), 2)
+    bert = BERTModel(30, 16, 32, num_heads=2, num_layers=3, dropout=0.1, max_length=12)
+    net = BERTClassifier(bert, 2, pooling=pooling)
     net.initialize()
     for parameter in net.collect_params(".*weight").values():
         parameter.set_data(nd.random.normal(0, 0.4, shape=parameter.shape))
@@ -81,7 +83,10 @@ def test_attention_of_bad_input_is_refused(net, batch):
         attention_weights(net.bert, words, segments, nd.array([10, 1, 1]))
 
 
-def test_scores_from_the_words_own_vectors_are_the_networks(net, batch):
+@pytest.mark.parametrize("hybridized", [False, True])
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_scores_from_the_words_own_vectors_are_the_networks(pooling, hybridized, batch):
+    net = classifier(hybridized, pooling)
     words, segments, valid_length = batch
     vectors = net.bert.encoder.word_embed(words)
     for lengths in (valid_length, None):
