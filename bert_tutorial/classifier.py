@@ -15,9 +15,10 @@ from .machine.memory import view
 from .text.batches import batch_order, encode_dataset, make_loader
 from .text.wordpiece import make_tokenizer
 from .training.devices import shares
-from .weights.config import model_arguments, read_config, tokenizer_settings
+from .weights.config import model_arguments, pooling_setting, read_config, tokenizer_settings
 from .weights.filling import check_fit, check_number_of_layers, fill
 from .weights.folder import (
+    BARE_MODEL,
     CLASSIFICATION,
     OLDER_MODEL,
     WEIGHTS_FILES,
@@ -29,7 +30,7 @@ from .weights.folder import (
 from .weights.loading import load_pretrained
 from .weights.mxnet_params import read_params
 from .weights.names import classifier_parameters
-from .weights.sources import pretrained_folder
+from .weights.sources import pooling_of, pretrained_folder
 
 FIRST_TOKENIZER = {"strip_accents": True}  # of cased weights too, before the tokenizer's settings were kept
 
@@ -57,6 +58,8 @@ class SentimentClassifier:
     def __post_init__(self):
         settings = self.config["bert_tutorial"].get("tokenizer", FIRST_TOKENIZER)
         self.tokenizer = make_tokenizer(self.vocabulary, settings)
+        if self.net.pooling != "pooler":  # no loss reaches it
+            self.net.bert.pooler.collect_params().setattr("grad_req", "null")
         self.net.hybridize(static_alloc=True)
 
     @property
@@ -65,7 +68,7 @@ class SentimentClassifier:
         return self.config["bert_tutorial"]["max_length"]
 
     @classmethod
-    def from_pretrained(cls, name_or_path, max_length=128, ctx=None):
+    def from_pretrained(cls, name_or_path, max_length=128, ctx=None, pooling=None):
         """Pre-trained BERT under a fresh head, ready for fine-tuning.
 
         Parameters
@@ -75,11 +78,15 @@ class SentimentClassifier:
         max_length : int, default 128
         ctx : mxnet.Context or list of mxnet.Context, optional
             The CPU if not given.
+        pooling : {"pooler", "cls", "mean"}, optional
+            As for `BERTClassifier`. If not given, as the weights were last trained to be read: "mean" for `minilm-l6`
+            and most sentence encoders, "pooler" for BERT itself.
 
         Raises
         ------
         ValueError
-            `max_length` exceeds the model's positions, or no device or one twice; else as for `load_pretrained`.
+            `max_length` exceeds the model's positions, an unknown pooling, or no device or one twice; else as for
+            `load_pretrained`.
         """
         ctx = mx.cpu() if ctx is None else ctx
         devices = list_devices(ctx)
@@ -91,10 +98,11 @@ class SentimentClassifier:
         config["bert_tutorial"] = {
             "pretrained": str(name_or_path),
             "max_length": max_length,
+            "pooling": pooling_of(name_or_path) if pooling is None else pooling,
             "tokenizer": tokenizer_settings(folder),
         }
         bert, vocabulary = load_pretrained(name_or_path, devices)
-        net = BERTClassifier(bert, num_classes=len(LABELS))
+        net = BERTClassifier(bert, num_classes=len(LABELS), pooling=config["bert_tutorial"]["pooling"])
         net.classifier.initialize(ctx=devices)
         return cls(net, vocabulary, config, ctx)
 
@@ -130,7 +138,8 @@ class SentimentClassifier:
         vocabulary = load_matching_vocabulary(folder, arguments)
         tensors = read_params(folder / OLDER_MODEL) if older else read_tensors(folder)
         check_number_of_layers(arguments, tensors, folder)
-        net = BERTClassifier(BERTModel(**arguments), num_classes=len(LABELS))
+        own["pooling"] = pooling_setting(folder)  # "pooler" in runs of earlier versions
+        net = BERTClassifier(BERTModel(**arguments), num_classes=len(LABELS), pooling=own["pooling"])
         parameters = net._collect_params_with_prefix() if older else classifier_parameters(net)
         check_fit(parameters, tensors, folder)
         fill(parameters, tensors, devices)
@@ -140,6 +149,9 @@ class SentimentClassifier:
 
     def save(self, folder):
         """Write a folder that `load`, `load_pretrained` and Hugging Face's BertForSequenceClassification read.
+
+        The last one always reads the pooler. From the folder of a classifier that does not, Hugging Face's loaders take
+        the BERT alone, a BertModel, and warn that a classifier's weights are missing.
 
         The files are `model.safetensors`, `config.json`, `vocab.txt` and `tokenizer_config.json`, each written whole or
         not at all.
@@ -151,7 +163,7 @@ class SentimentClassifier:
         """
         tensors = {name: view(p.list_data()[0]) for name, p in classifier_parameters(self.net).items()}
         config = self.config | {
-            "architectures": CLASSIFICATION,
+            "architectures": CLASSIFICATION if self.net.pooling == "pooler" else BARE_MODEL,
             "id2label": {str(i): label for i, label in enumerate(LABELS)},
             "label2id": {label: i for i, label in enumerate(LABELS)},
             "bert_tutorial": {**self.config["bert_tutorial"], "tokenizer": self.tokenizer.settings},

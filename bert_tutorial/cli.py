@@ -17,6 +17,7 @@ from .baselines import score_baselines
 from .classifier import LABELS, SentimentClassifier
 from .doctor import doctor as show_doctor
 from .finetuning import finetune_reviews
+from .heads import POOLINGS
 from .machine.devices import choose_device
 from .machine.fetching import FetchError
 from .machine.files import last_line
@@ -182,6 +183,12 @@ def fetch(names, everything, folder):
 @click.option("--epochs", type=click.IntRange(1))
 @click.option("--batch-size", type=click.IntRange(1))
 @click.option("--max-length", type=click.IntRange(3), help="Word pieces of a review; the rest is cut.")
+@click.option(
+    "--pooling",
+    type=click.Choice(POOLINGS),
+    help="What the new layer reads: BERT's pooler, the encoding of [CLS] itself, or the mean of all words' encodings.  "
+    "[default: as the checkpoint was last trained to be read]",
+)
 @click.option("--lr", type=float, help="Peak of the learning rate.")
 @precision_option
 @seed_option

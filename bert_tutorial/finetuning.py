@@ -46,6 +46,7 @@ def finetune_reviews(
     epochs=4,
     batch_size=16,
     max_length=256,
+    pooling=None,
     lr=3e-5,
     precision="float32",
     seed=1,
@@ -73,6 +74,8 @@ def finetune_reviews(
         Of each worker.
     max_length : int, default 256
         Word pieces of a review, [CLS] and [SEP] included; the rest is cut.
+    pooling : {"pooler", "cls", "mean"}, optional
+        As for `SentimentClassifier.from_pretrained`.
     lr : float, default 3e-5
         The learning rate's peak.
     precision : {"float32", "float16", "bfloat16"}
@@ -107,7 +110,7 @@ def finetune_reviews(
         ctx, reason = choose_device() if ctx is None else (ctx, "as asked")
         print(f"seed {seed}, device {ctx} ({reason})", flush=True)
         seed_everything(seed)
-        classifier = SentimentClassifier.from_pretrained(pretrained, max_length, ctx)
+        classifier = SentimentClassifier.from_pretrained(pretrained, max_length, ctx, pooling)
         set_precision(classifier.net, precision)
         valid = None
         if epochs > 1 and len(train) >= MINIMUM_FOR_VALIDATION:  # one epoch leaves nothing to choose
@@ -128,7 +131,7 @@ def finetune_reviews(
             seed=seed,
             checkpoint=folder.checkpoint,
             resume=resume,
-            settings={**folder.settings, "workers": workers.size},
+            settings={**folder.settings, "pooling": classifier.net.pooling, "workers": workers.size},
             workers=workers,
         )
         folder.save(classifier.save)

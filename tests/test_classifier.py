@@ -6,6 +6,7 @@ import shutil
 import struct
 
 from bert_tutorial import SentimentClassifier, load_pretrained
+from bert_tutorial.heads import POOLINGS
 from bert_tutorial.weights.config import TOKENIZER_FILE, read_config
 from bert_tutorial.weights.folder import WEIGHTS_FILES
 
@@ -108,6 +109,46 @@ def test_it_is_what_hugging_faces_classifier_reads(classifier, saved):
             expected[f"bert.encoder.layer.{i}.{name}.weight"] = shape
             expected[f"bert.encoder.layer.{i}.{name}.bias"] = shape[:1]
     assert shapes == expected
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_hugging_face_does_not_take_its_classifier_for_one_on_the_pooler(tiny_checkpoint, tmp_path, pooling):
+    """It would load it without a word, and give other answers."""
+    classifier = SentimentClassifier.from_pretrained(tiny_checkpoint, max_length=16, pooling=pooling)
+    classifier.save(tmp_path)
+    assert read_config(tmp_path)["architectures"] == ["BertModel"]
+    with safe_open(tmp_path / "model.safetensors", framework="numpy") as file:
+        names = set(file.keys())
+    assert {name for name in names if not name.startswith("bert.")} == {
+        f"{pooling}_classifier.weight",
+        f"{pooling}_classifier.bias",
+    }
+    assert "bert.pooler.dense.weight" in names
+    found = SentimentClassifier.load(tmp_path)
+    assert found.net.pooling == pooling
+    assert_same(found, classifier)
+    own = classifier.net.bert._collect_params_with_prefix()
+    for backend in ("bert_tutorial", "gluonnlp"):
+        bert, _ = load_pretrained(tmp_path, backend=backend)
+        np.testing.assert_array_equal(bert.pooler.weight.data().asnumpy(), own["pooler.weight"].data().asnumpy())
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_what_is_trained_further_is_read_as_before(tiny_checkpoint, tmp_path, pooling):
+    SentimentClassifier.from_pretrained(tiny_checkpoint, max_length=16, pooling=pooling).save(tmp_path)
+    again = SentimentClassifier.from_pretrained(tmp_path, max_length=16)
+    assert again.net.pooling == pooling
+    trained = {name for name, p in again.net._collect_params_with_prefix().items() if p.grad_req != "null"}
+    assert ("bert.pooler.weight" in trained) == (pooling == "pooler")
+    assert SentimentClassifier.from_pretrained(tmp_path, max_length=16, pooling="pooler").net.pooling == "pooler"
+
+
+@pytest.mark.parametrize("pooling", ["max", "", None, ["mean"], 1])
+def test_a_pooling_that_we_do_not_have(older, tmp_path, pooling):
+    folder = shutil.copytree(older, tmp_path / "copy")
+    edit_config(folder, bert_tutorial={"max_length": 16, "pooling": pooling})
+    with pytest.raises(ValueError, match=r"config\.json says pooling = .*; choose one of pooler, cls, mean"):
+        SentimentClassifier.load(folder)
 
 
 def test_its_bert_loads_without_the_classifier(classifier, saved):
@@ -235,8 +276,13 @@ def test_a_billion_layers_are_refused_before_they_are_built(request, tmp_path, f
         load(folder)
 
 
-def test_an_older_folder_loads(classifier, older):
+def test_an_older_folder_loads(classifier, older, tmp_path):
     assert_same(SentimentClassifier.load(older), classifier)
+    folder = shutil.copytree(older, tmp_path / "copy")
+    edit_config(folder, bert_tutorial={"max_length": 16})  # before there was another pooling
+    found = SentimentClassifier.load(folder)
+    assert found.net.pooling == found.config["bert_tutorial"]["pooling"] == "pooler"
+    assert_same(found, classifier)
 
 
 def test_saved_into_its_folder_an_older_one_becomes_a_new_one(older, tmp_path):

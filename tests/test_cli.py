@@ -180,6 +180,7 @@ def test_help_explains_each_option(command):
         (["finetune", "--max-length", "1000"], 1, "512"),
         (["finetune", "--lr", "0"], 1, "lr"),
         (["finetune", "--epochs", "0"], 2, "--epochs"),
+        (["finetune", "--pooling", "max"], 2, "--pooling"),
         (["finetune", "--train-limit", "-3"], 2, "--train-limit"),
         (["finetune", "--colour", "red"], 2, "--colour"),
         (["evaluate", "nowhere"], 2, "nowhere"),

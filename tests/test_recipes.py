@@ -1,13 +1,17 @@
 """The recipes, called as a notebook calls them, do what the commands do."""
 
 import json
+import math
 import os
 
-from bert_tutorial import fill_mask, finetune_reviews, pretrain_corpus
+from bert_tutorial import fill_mask, finetune_reviews, load_pretrained, pretrain_corpus
 from bert_tutorial.cli import main
+from bert_tutorial.training import keeper
+from bert_tutorial.training.run import Training
 from bert_tutorial.training.run_folder import RunFinishedError
 
 import mxnet as mx
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -47,6 +51,52 @@ def test_finetune_reviews(tiny_checkpoint, table, tmp_path, monkeypatch, capsys)
     assert os.listdir(tmp_path) == ["run"], "without an output no file is written"
 
 
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_a_classifier_without_the_pooler(tiny_checkpoint, table, tmp_path, pooling):
+    """It is trained and saved without a word about the pooler, which stays the checkpoint's."""
+    output = tmp_path / "run"
+    settings = {"data": table, "epochs": 3, "batch_size": 8, "max_length": 32, "lr": 0.003, "pooling": pooling}
+    options = [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", value)]
+    result = CliRunner().invoke(
+        main, list(map(str, ["finetune", "--pretrained", tiny_checkpoint, *options, "--output", output]))
+    )
+    assert result.exit_code == 0, result.output
+    assert "no gradient" not in result.output
+    assert "Warning" not in result.output
+    metrics = json.loads((output / "metrics.json").read_text())
+    assert metrics["settings"]["pooling"] == pooling
+    assert metrics["accuracy"] > 0.9
+    assert json.loads((output / "config.json").read_text())["bert_tutorial"]["pooling"] == pooling
+    result = CliRunner().invoke(main, ["evaluate", str(output), "--data", str(table), "--json"])
+    assert json.loads(result.stdout)["accuracy"] == metrics["accuracy"]
+    before, after = (load_pretrained(folder)[0] for folder in (tiny_checkpoint, output))
+    for name, parameter in before.pooler._collect_params_with_prefix().items():
+        found = after.pooler._collect_params_with_prefix()[name]
+        np.testing.assert_array_equal(found.data().asnumpy(), parameter.data().asnumpy())
+    assert (before.encoder.word_embed.weight.data() != after.encoder.word_embed.weight.data()).sum().asscalar() > 0
+
+
+def test_a_run_is_not_continued_with_another_pooling(tiny_checkpoint, table, tmp_path, monkeypatch):
+    options = ("--data", table, "--epochs", 1, "--max-length", 32, "--train-limit", 32)
+    command = ("finetune", "--pretrained", tiny_checkpoint, *options, "--output", tmp_path / "run")
+    take_step = Training._step
+
+    def stop(self, step, *arguments):
+        if step == 2:
+            raise KeyboardInterrupt
+        take_step(self, step, *arguments)
+
+    monkeypatch.setattr(keeper, "SAVE_INTERVAL", 0)
+    monkeypatch.setattr(keeper, "SAVE_SHARE", math.inf)
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "_step", stop)
+        assert CliRunner().invoke(main, [*map(str, command), "--pooling", "mean"]).exit_code == 1
+    result = CliRunner().invoke(main, [*map(str, command), "--resume"])
+    assert result.exit_code == 1
+    assert "made with other settings (pooling: 'mean' there, 'pooler' here)" in result.stderr
+    run(*command[:-2], "--pooling", "mean", "--resume", *command[-2:])
+
+
 def test_pretrain_corpus(texts, tmp_path):
     settings = {"layers": 1, "units": 16, "vocab_size": 80, "batch_size": 4, "max_length": 24, "steps": 6}
     options = [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", value)]
@@ -82,6 +132,7 @@ def test_a_recipe_goes_on_where_it_was_stopped(tiny_checkpoint, table, tmp_path,
     [
         (finetune_reviews, {"resume": True}, "resume needs"),
         (finetune_reviews, {"ctx": []}, "ctx"),
+        (finetune_reviews, {"pooling": "max"}, "pooling must be one of pooler, cls, mean"),
         (pretrain_corpus, {"ctx": [mx.cpu(), mx.cpu()]}, "ctx"),
         (pretrain_corpus, {"units": 15}, "multiple of heads"),
     ],

@@ -92,8 +92,8 @@ def fetch(name, sources, check):
                 staging.mkdir()
                 write_files(staging)
                 check(staging)
-                for file in staging.iterdir():
-                    file.chmod(0o644)  # temporary files begin as 0600, but a class may share one cache
+                for path in staging.rglob("*"):  # temporary files begin as 0600, but a class may share one cache
+                    path.chmod(0o755 if path.is_dir() else 0o644)
                 folder.parent.mkdir(parents=True, exist_ok=True)
                 staging.rename(folder)
             except Exception as error:  # whatever one source raises, the next one is tried

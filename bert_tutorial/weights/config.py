@@ -5,9 +5,11 @@ from pathlib import Path
 
 from ..blocks import LAYER_NORM_EPSILON
 from ..encoder import NUM_SEGMENTS
+from ..heads import POOLINGS
 from ..text.wordpiece import TOKENIZER_SETTINGS
 
 TOKENIZER_FILE = "tokenizer_config.json"  # not all published weights have one
+POOLING_FILE = "1_Pooling/config.json"  # sentence encoders have one
 ARGUMENT_NAMES = {  # ours, then Hugging Face's
     "vocab_size": "vocab_size",
     "units": "hidden_size",
@@ -48,6 +50,35 @@ def tokenizer_settings(folder):
     if words != "basic":  # Japanese weights, whose vocabularies look like any other
         raise ValueError(f"{folder}: {TOKENIZER_FILE} says word_tokenizer_type = {words!r}; only 'basic' is supported")
     return {name: config[name] for name in TOKENIZER_SETTINGS if name in config}
+
+
+def pooling_setting(folder):
+    """How the weights in a folder were last trained to be read, of `POOLINGS`: the pooler, if no file says otherwise.
+
+    A run's `config.json` says it, and a sentence encoder's `1_Pooling/config.json`.
+
+    Raises
+    ------
+    ValueError
+        It is a way that we do not have.
+    """
+    own = read_config(folder).get("bert_tutorial")
+    if isinstance(own, dict) and "pooling" in own:
+        file, found = "config.json", own["pooling"]
+    elif (Path(folder) / POOLING_FILE).is_file():
+        file, found = POOLING_FILE, _sentence_pooling(read_config(folder, POOLING_FILE))
+    else:
+        return "pooler"
+    if found not in POOLINGS:
+        raise ValueError(f"{folder}/{file} says pooling = {found!r}; choose one of {', '.join(POOLINGS)} instead")
+    return found
+
+
+def _sentence_pooling(config):
+    """What sentence-transformers' Pooling does with this configuration; of several poolings it joins the vectors."""
+    names = {"pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "mean"}
+    chosen = [key for key, value in config.items() if key.startswith("pooling_mode_") and value is True]
+    return config.get("pooling_mode", "+".join(names.get(key, key) for key in chosen))
 
 
 def model_arguments(config):

@@ -11,7 +11,17 @@ from ..machine.devices import list_devices
 from .config import model_arguments, read_config
 from .filling import check_fit, check_number_of_layers, fill
 from .folder import CLASSIFICATION, check_hashes_in_config, load_matching_vocabulary, read_tensors
-from .names import COPIES, GLUONNLP, HEADS, NS_NAMES, OURS, PRETRAINING_HEADS, bert_parameters, head_parameters
+from .names import (
+    COPIES,
+    GLUONNLP,
+    HEADS,
+    NS_NAMES,
+    OURS,
+    OWN_HEADS,
+    PRETRAINING_HEADS,
+    bert_parameters,
+    head_parameters,
+)
 from .sources import pretrained_folder
 
 BACKENDS = ("bert_tutorial", "gluonnlp")
@@ -55,7 +65,7 @@ def load_pretrained(name_or_path, ctx=None, backend="bert_tutorial"):
     arguments = model_arguments(config)
     vocabulary = load_matching_vocabulary(folder, arguments)
     tensors = read_tensors(folder)
-    heads = HEADS if config.get("architectures") == CLASSIFICATION else PRETRAINING_HEADS
+    heads = HEADS if config.get("architectures") == CLASSIFICATION else (PRETRAINING_HEADS, *OWN_HEADS)
     tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(heads)}
     check_number_of_layers(arguments, tensors, folder)
     bert = BERTModel(**arguments)

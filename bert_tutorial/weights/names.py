@@ -32,7 +32,8 @@ COPIES = {  # some files hold a tensor twice
 }
 REDUNDANT = {*COPIES, "embeddings.position_ids"}  # the latter: 0, 1, 2, ... in old files
 PRETRAINING_HEADS = "cls."  # beginnings of names
-HEADS = (PRETRAINING_HEADS, "classifier.")
+OWN_HEADS = ("cls_classifier.", "mean_classifier.")  # Hugging Face's loaders would put "classifier." on the pooler
+HEADS = (PRETRAINING_HEADS, "classifier.", *OWN_HEADS)
 
 
 def bert_parameters(bert, num_layers, column):
@@ -53,7 +54,9 @@ def pretraining_parameters(net):
 
 
 def classifier_parameters(net):
-    """Hugging Face's name, without `bert.`, -> parameter of a BERTClassifier around our BERTModel.
+    """Name in a file, without `bert.`, -> parameter of a BERTClassifier around our BERTModel.
+
+    The names are Hugging Face's; but that of the last layer only where it reads the pooler, as Hugging Face's does.
 
     Raises
     ------
@@ -61,7 +64,8 @@ def classifier_parameters(net):
         It has other parameters than that: it was quantized, or a block was put in the place of one of its own.
     """
     names = {theirs: f"bert.{own}" for theirs, own in bert_names(len(net.bert.encoder.blks), OURS).items()}
-    names |= {name: name for name in ("classifier.weight", "classifier.bias")}
+    head = "classifier" if net.pooling == "pooler" else f"{net.pooling}_classifier"
+    names |= {f"{head}.{kind}": f"classifier.{kind}" for kind in ("weight", "bias")}
     differing = sorted(set(net._collect_params_with_prefix()) ^ set(names.values()))
     if differing:
         raise ValueError(f"only the parameters of a BERT can be saved; differing: {', '.join(differing)}")

