@@ -134,6 +134,17 @@ def test_hugging_face_does_not_take_its_classifier_for_one_on_the_pooler(tiny_ch
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
+def test_hugging_face_misses_the_classifier_that_it_cannot_read(tiny_checkpoint, tmp_path, pooling):
+    pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    SentimentClassifier.from_pretrained(tiny_checkpoint, max_length=16, pooling=pooling).save(tmp_path)
+    classes = transformers.AutoModelForSequenceClassification, transformers.AutoModel
+    (_, loading), (bert, _) = (cls.from_pretrained(tmp_path, output_loading_info=True) for cls in classes)
+    assert set(loading["missing_keys"]) == (set() if pooling == "pooler" else {"classifier.weight", "classifier.bias"})
+    assert type(bert).__name__ == "BertModel"
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
 def test_what_is_trained_further_is_read_as_before(tiny_checkpoint, tmp_path, pooling):
     SentimentClassifier.from_pretrained(tiny_checkpoint, max_length=16, pooling=pooling).save(tmp_path)
     again = SentimentClassifier.from_pretrained(tmp_path, max_length=16)
