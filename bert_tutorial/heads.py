@@ -240,13 +240,13 @@ class BERTClassifier(HybridBlock):
         return self.classifier(self.dropout(pooled))
 
     def _build_cache(self, *args):
-        # Gluon warns of parameters that the graph does not use; that of the pooler is meant so
+        # Gluon expects a graph to use all parameters, but this one may do without the pooler's
         with warnings.catch_warnings():
             if self.pooling != "pooler":
                 pooler = "|".join(map(re.escape, self.bert.pooler.collect_params()))
-                warnings.filterwarnings(
-                    "ignore", rf"Parameter ({pooler})(, ({pooler}))* is not used by any computation"
-                )
+                warnings.filterwarnings("ignore", rf"Parameter ({pooler})(, ({pooler}))* is not used")
+                if any(parameter._deferred_init for parameter in self.bert.collect_params().values()):
+                    self.bert(*args)  # Gluon would ask the graph for the shapes of all
             super()._build_cache(*args)
 
 

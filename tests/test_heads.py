@@ -145,6 +145,16 @@ def test_classifier_takes_either_bert(backend, pooling, hybridize):
             np.testing.assert_allclose(net(words, segments, valid_length).asnumpy(), logits, atol=1e-5)
 
 
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_a_hybridized_classifier_finds_the_sizes_that_gluonnlp_leaves_open(pooling):
+    net = BERTClassifier(make_bert("gluonnlp"), 3, pooling=pooling)
+    net.classifier.initialize()
+    net.hybridize(static_alloc=True)
+    first = net(*batch()).asnumpy()
+    net.hybridize(False)
+    np.testing.assert_allclose(net(*batch()).asnumpy(), first, atol=1e-6)
+
+
 def test_an_unknown_pooling_is_refused():
     with pytest.raises(ValueError, match="pooling must be one of pooler, cls, mean; got 'max'"):
         BERTClassifier(make_bert(), 3, pooling="max")
