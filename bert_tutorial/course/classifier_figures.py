@@ -1,19 +1,23 @@
 """Figures of what a classifier makes of texts: its answers, how far to believe them, and where they come from."""
 
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
-from .drawing import NEGATIVE, POSITIVE, open_axes, shows_text_as_it_is, write_values
+from .drawing import MISTAKE, NEGATIVE, POSITIVE, RIGHT, open_axes, shows_text_as_it_is, write_values
 
 
 @shows_text_as_it_is
-def plot_sentiment(sentences, positive):
-    """Draw the probability of being positive of each sentence.
+def plot_sentiment(sentences, positive, labels=None):
+    """Draw the probability of being positive of each sentence, and which answers are mistakes.
 
     Parameters
     ----------
     sentences : list of str
     positive : sequence of float
         Probabilities, (len(sentences),).
+    labels : sequence of int, optional
+        What is true, 1 for positive, 0 for negative, (len(sentences),): bars then show which answers are right. If not
+        given, they show which answers are positive.
 
     Returns
     -------
@@ -21,10 +25,20 @@ def plot_sentiment(sentences, positive):
     """
     figure, (axes,) = open_axes(7, 0.5 * len(sentences) + 1)
     rows = range(len(sentences))
-    bars = axes.barh(rows, positive, color=[POSITIVE if p > 0.5 else NEGATIVE for p in positive], height=0.6)
+    answers = [p > 0.5 for p in positive]
+    values = [f"{p:.2f}" for p in positive]
+    if labels is None:
+        colours = [POSITIVE if answer else NEGATIVE for answer in answers]
+    else:
+        right = [answer == label for answer, label in zip(answers, labels, strict=True)]
+        colours = [RIGHT if is_right else MISTAKE for is_right in right]
+        values = [value if is_right else f"{value} ✗" for value, is_right in zip(values, right, strict=True)]
+        key = [Patch(color=RIGHT, label="right"), Patch(color=MISTAKE, label="mistake ✗")]
+        figure.legend(handles=key, loc="outside upper right", ncols=2, frameon=False)
+    bars = axes.barh(rows, positive, color=colours, height=0.6)
     axes.axvline(0.5, color="gray", linewidth=1, linestyle="--", zorder=0)
     over_line = {"facecolor": "white", "edgecolor": "none", "pad": 1}
-    axes.bar_label(bars, labels=[f"{p:.2f}" for p in positive], padding=3, bbox=over_line)
+    axes.bar_label(bars, labels=values, padding=3, bbox=over_line)
     axes.set_yticks(rows, sentences)
     axes.invert_yaxis()
     axes.set(xlim=(0, 1.1), xlabel="probability of being positive")

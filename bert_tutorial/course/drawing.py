@@ -16,6 +16,7 @@ from pygments.lexers import PythonLexer
 
 POSITIVE, NEGATIVE = "#0072B2", "#D55E00"  # Okabe and Ito's blue and vermilion
 BLUE, ORANGE, YELLOW = "#A9D3EE", "#F3B98B", "#F5EBA0"  # theirs too, made lighter, to write on
+RIGHT, MISTAKE = "#009E73", "#E69F00"  # and these: bluish green and orange
 LOOKS = (  # of curves that must be told apart: colour, also Okabe and Ito's, line, marker
     (POSITIVE, "-", "o"),
     (NEGATIVE, "--", "s"),

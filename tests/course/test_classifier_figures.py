@@ -1,12 +1,45 @@
 """Answers of a classifier as they are drawn."""
 
 from bert_tutorial.course.calibration import Bins
-from bert_tutorial.course.classifier_figures import plot_attributions, plot_cls_pca, plot_confusion, plot_reliability
-from bert_tutorial.course.drawing import NEGATIVE, POSITIVE
+from bert_tutorial.course.classifier_figures import (
+    plot_attributions,
+    plot_cls_pca,
+    plot_confusion,
+    plot_reliability,
+    plot_sentiment,
+)
+from bert_tutorial.course.drawing import MISTAKE, NEGATIVE, POSITIVE, RIGHT
 
 import numpy as np
+import pytest
 from figure_text import written
 from matplotlib.colors import to_hex
+
+
+def colours(bars):
+    return [to_hex(bar.get_facecolor()).upper() for bar in bars]
+
+
+def test_sentiment_without_labels_shows_the_answers():
+    figure = plot_sentiment(["a", "b", "c"], np.array([0.9, 0.5, 0.2]))
+    assert colours(figure.axes[0].patches) == [POSITIVE, NEGATIVE, NEGATIVE]
+    assert written(figure) == ["0.90", "0.50", "0.20"]
+    assert not figure.legends
+
+
+@pytest.mark.parametrize("make", [list, np.array])
+def test_sentiment_marks_mistakes_by_colour_and_sign(make):
+    figure = plot_sentiment(["a", "b", "c", "d"], make([0.9, 0.8, 0.0, 0.2]), make([1, 0, 1, 0]))
+    assert colours(figure.axes[0].patches) == [RIGHT, MISTAKE, MISTAKE, RIGHT]
+    assert written(figure) == ["0.90", "0.80 ✗", "0.00 ✗", "0.20"]
+    (legend,) = figure.legends
+    key = zip(colours(legend.get_patches()), (text.get_text() for text in legend.get_texts()), strict=True)
+    assert list(key) == [(RIGHT, "right"), (MISTAKE, "mistake ✗")]
+
+
+def test_sentiment_wants_a_label_for_each_sentence():
+    with pytest.raises(ValueError, match="shorter"):
+        plot_sentiment(["a", "b"], [0.9, 0.8], [1])
 
 
 def test_confusion_has_rows_of_true_classes():
@@ -39,5 +72,5 @@ def test_attributions_are_bars_to_both_sides():
     figure = plot_attributions(["a", "b", "c"], {"one": [0.5, -2, 0], "two": [0, 0, 0]})
     bars = figure.axes[0].patches
     assert [bar.get_width() for bar in bars] == [0.5, -2, 0]
-    assert [to_hex(bar.get_facecolor()).upper() for bar in bars[:2]] == [POSITIVE, NEGATIVE]
+    assert colours(bars[:2]) == [POSITIVE, NEGATIVE]
     assert figure.axes[0].yaxis_inverted()  # the text's first word piece is on top
