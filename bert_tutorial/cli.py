@@ -91,8 +91,8 @@ def _one_of_both(ctx, option, overwrite):
 data_option = click.option(
     "--data",
     default="sample",
-    help="sample (the shipped reviews), imdb, or a path: a folder or archive laid out as aclImdb, or a .tsv or .csv "
-    "table with the columns split, label, text.",
+    help="sample (the shipped reviews), sentences (shipped, too; counting words does not tell them apart), imdb, "
+    "or a path: a folder or archive laid out as aclImdb, or a .tsv or .csv table with the columns split, label, text.",
 )
 train_limit_option = click.option(
     "--train-limit", type=click.IntRange(2), help="Use this many training reviews.  [default: all]"

@@ -64,7 +64,7 @@ def _findings():
         [
             *(f"{name}: {_reachable(is_fetched(name))}" for name in ("minilm-l6", "bert-base")),
             f"imdb: {_reachable(imdb_is_fetched())}",
-            "small, sample: shipped with the course",
+            "small, sample, sentences: shipped with the course",
         ],
     )
 

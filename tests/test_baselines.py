@@ -110,4 +110,4 @@ def test_what_is_wrong_with_a_table_is_one_line(tmp_path, rows, message):
 
 def test_bad_usage():
     assert "--train-limit" in run("--train-limit", 1, code=2).stderr
-    assert "sample, imdb" in run("--data", "nowhere", code=1).stderr
+    assert "sample, sentences, imdb" in run("--data", "nowhere", code=1).stderr

@@ -140,7 +140,7 @@ def test_large_sets_give_a_validation_split(tiny_checkpoint, table, tmp_path, mo
 
 def test_doctor_tells_what_was_found():
     output = run("doctor").stdout
-    for wanted in ("mxnet 1.9.1", "threads:", "BLAS kernels:", "cpu(0)", "minilm-l6", "sample: shipped"):
+    for wanted in ("mxnet 1.9.1", "threads:", "BLAS kernels:", "cpu(0)", "minilm-l6", "sample, sentences: shipped"):
         assert wanted in output
 
 

@@ -4,20 +4,23 @@ from pathlib import Path
 
 from gluonnlp.data import train_valid_split
 
+from ..machine.fetching import shipped_file
 from .imdb import load_imdb
 from .tables import TABLES, load_reviews
 
+SHIPPED = {"sample": "reviews.tsv", "sentences": "sentences.tsv"}
+
 
 def load_dataset(name_or_path, split, limit=None):
-    """Load "sample" (the shipped reviews), "imdb", a .tsv or .csv table, or a folder or archive as in `load_imdb`."""
+    """Load "sample" or "sentences" (shipped here), "imdb", a .tsv or .csv table, or what `load_imdb` takes."""
     name = str(name_or_path)
-    if name == "sample":
-        return load_reviews(split, limit=limit)
+    if name in SHIPPED:
+        return load_reviews(split, shipped_file(SHIPPED[name]), limit)
     if name == "imdb":
         return load_imdb(split, limit=limit)
     path = Path(name)
     if not path.exists():
-        raise FileNotFoundError(f"no file or folder {name!r}; use sample, imdb, or the path of a dataset")
+        raise FileNotFoundError(f"no file or folder {name!r}; use {', '.join(SHIPPED)}, imdb, or the path of a dataset")
     if path.suffix.lower() in TABLES:
         return load_reviews(split, path, limit)
     return load_imdb(split, path, limit)
