@@ -25,7 +25,7 @@ from .machine.interrupts import keep_interrupts
 from .precision import DTYPES
 from .pretraining import pretrain_corpus
 from .quantization import quantize
-from .text.datasets import load_dataset
+from .text.datasets import load_datasets
 from .text.imdb import fetch_imdb
 from .text.reviews import decode
 from .training.checkpoint import checkpoint_exists
@@ -90,15 +90,17 @@ def _one_of_both(ctx, option, overwrite):
 
 data_option = click.option(
     "--data",
-    default="sample",
+    default=["sample"],
+    multiple=True,
     help="sample (the shipped reviews), sentences (shipped, too; counting words does not tell them apart), imdb, "
-    "or a path: a folder or archive laid out as aclImdb, or a .tsv or .csv table with the columns split, label, text.",
+    "or a path: a folder or archive laid out as aclImdb, or a .tsv or .csv table with the columns split, label, text. "
+    "Give it several times to join data sets, in that order.",
 )
 train_limit_option = click.option(
-    "--train-limit", type=click.IntRange(2), help="Use this many training reviews.  [default: all]"
+    "--train-limit", type=click.IntRange(2), help="Use this many training reviews of each data set.  [default: all]"
 )
 test_limit_option = click.option(
-    "--test-limit", type=click.IntRange(2), help="Use this many test reviews.  [default: all]"
+    "--test-limit", type=click.IntRange(2), help="Use this many test reviews of each data set.  [default: all]"
 )
 no_cache_option = click.option(
     "--no-cache",
@@ -216,7 +218,7 @@ def baseline(data, train_limit, test_limit, as_json):
     There is no seed, for nothing in them is random: the same reviews give the same accuracies. All texts are in memory
     at once. low and high are the limits of the accuracy's 95 % interval.
     """
-    train, test = load_dataset(data, "train", train_limit), load_dataset(data, "test", test_limit)
+    train, test = load_datasets(data, "train", train_limit), load_datasets(data, "test", test_limit)
     if not as_json:
         click.echo(f"{len(train)} reviews to train on, {len(test)} for the test\n")
         click.echo(f"{'':<29} accuracy    95 % interval  seconds")
@@ -309,13 +311,13 @@ def launch(workers, servers, hosts, address, command):
 @click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @data_option
 @no_cache_option
-@click.option("--limit", type=click.IntRange(2), help="Use this many test reviews.  [default: all]")
+@click.option("--limit", type=click.IntRange(2), help="Use this many test reviews of each data set.  [default: all]")
 @batch_size_option
 @int8_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object: accuracy, loss, count, interval.")
 def evaluate_command(folder, data, no_cache, limit, batch_size, int8, as_json):
     """Score the classifier in DIR on the test split."""
-    test = load_dataset(data, "test", limit)
+    test = load_datasets(data, "test", limit)
     classifier = _load(folder, int8)
     score = evaluate(classifier.net, classifier.batches(test, batch_size, cached=not no_cache), classifier.ctx)
     if as_json:

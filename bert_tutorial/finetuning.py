@@ -15,7 +15,7 @@ from .classifier import SentimentClassifier
 from .machine.devices import choose_device
 from .machine.seeds import seed_everything
 from .precision import set_precision
-from .text.datasets import load_dataset, split_off_validation
+from .text.datasets import load_datasets, split_off_validation
 from .training.devices import shares
 from .training.gluon_trainer import waits_for_input
 from .training.recipe import Recipe, require_count
@@ -39,7 +39,7 @@ class FineTuned(NamedTuple):
 
 def finetune_reviews(
     pretrained="minilm-l6",
-    data="sample",
+    data=("sample",),
     *,
     train_limit=None,
     test_limit=None,
@@ -65,10 +65,10 @@ def finetune_reviews(
     ----------
     pretrained : str or path, default "minilm-l6"
         As for `load_pretrained`.
-    data : str or path, default "sample"
-        As for `load_dataset`.
+    data : str, path or sequence of them, default "sample"
+        As for `load_datasets`: the training reviews of all are joined, and so are the test reviews.
     train_limit, test_limit : int, optional
-        Use this many reviews; all if not given.
+        Use this many reviews of each dataset; all if not given.
     epochs : int, default 4
     batch_size : int, default 16
         Of each worker.
@@ -101,12 +101,12 @@ def finetune_reviews(
     Raises
     ------
     FetchError, FileNotFoundError, TrainingDivergedError, NotImplementedError, ValueError, OSError
-        As for `SentimentClassifier.from_pretrained`, `load_dataset`, `set_precision`, `train_loop` and `RunFolder`.
+        As for `SentimentClassifier.from_pretrained`, `load_datasets`, `set_precision`, `train_loop` and `RunFolder`.
 
     Source: Devlin et al. 2018, section A.3.
     """
     with RunFolder(output, settings_of(locals()), resume, overwrite, workers) as folder:
-        train, test = load_dataset(data, "train", train_limit), load_dataset(data, "test", test_limit)
+        train, test = load_datasets(data, "train", train_limit), load_datasets(data, "test", test_limit)
         ctx, reason = choose_device() if ctx is None else (ctx, "as asked")
         print(f"seed {seed}, device {ctx} ({reason})", flush=True)
         seed_everything(seed)

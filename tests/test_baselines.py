@@ -48,6 +48,11 @@ def test_a_table(table):
     assert [line[: lines[2].index("accuracy")].strip() for line in lines[3:]] == list(BASELINES)
 
 
+def test_several_datasets(table):
+    lines = run("--data", table, "--data", "sentences", "--train-limit", 40).stdout.splitlines()
+    assert lines[0] == "80 reviews to train on, 142 for the test"
+
+
 @pytest.mark.slow
 def test_real_reviews(imdb_sample):
     rows = printed_rows("--data", imdb_sample)

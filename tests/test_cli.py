@@ -178,6 +178,7 @@ def test_help_explains_each_option(command):
         (["finetune", "--data", "sampel"], 1, "sampel"),
         (["finetune", "--pretrained", "no-such-model"], 1, "minilm-l6"),
         (["finetune", "--max-length", "1000"], 1, "512"),
+        (["finetune", "--data", "sample", "--data", "sample"], 1, "'sample' twice"),
         (["finetune", "--lr", "0"], 1, "lr"),
         (["finetune", "--epochs", "0"], 2, "--epochs"),
         (["finetune", "--pooling", "max"], 2, "--pooling"),
@@ -319,7 +320,7 @@ def test_a_killed_run_on_reviews_on_disk_ends_with_the_same_bits(tiny_checkpoint
 @pytest.fixture
 def no_work(monkeypatch):
     """Neither data nor weights are read."""
-    for module, name in ((finetuning, "load_dataset"), (pretraining, "load_corpus"), (pretraining, "choose_device")):
+    for module, name in ((finetuning, "load_datasets"), (pretraining, "load_corpus"), (pretraining, "choose_device")):
         monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("work began"))
 
 

@@ -51,6 +51,35 @@ def test_finetune_reviews(tiny_checkpoint, table, tmp_path, monkeypatch, capsys)
     assert os.listdir(tmp_path) == ["run"], "without an output no file is written"
 
 
+def test_several_datasets(tiny_checkpoint, table, tmp_path, capsys):
+    """The command learns from all and is scored on all, as the recipe; a finished run knows which they were."""
+    output = tmp_path / "run"
+    settings = ("--epochs", 1, "--max-length", 16, "--train-limit", 20, "--test-limit", 10)
+    command = ("finetune", "--pretrained", tiny_checkpoint, *settings)
+    metrics = run(*command, "--data", table, "--data", "sentences", "--output", output)
+    assert metrics["settings"]["data"] == f"{table} + sentences"
+    assert metrics["count"] == 20
+    options = {"epochs": 1, "max_length": 16, "train_limit": 20, "test_limit": 10}
+    found = finetune_reviews(tiny_checkpoint, [table, "sentences"], **options)
+    assert "40 reviews to train on, 0 for validation, 20 for the test" in capsys.readouterr().out
+    assert found.score.loss == metrics["loss"]
+    with pytest.raises(RunFinishedError):
+        finetune_reviews(tiny_checkpoint, [str(table), "sentences"], **options, output=output, resume=True)
+    for data in (table, ["sentences", table]):
+        with pytest.raises(FileExistsError, match="finished run"):
+            finetune_reviews(tiny_checkpoint, data, **options, output=output, resume=True)
+    score = CliRunner().invoke(main, ["evaluate", str(output), "--data", "sentences", "--data", str(table), "--json"])
+    assert json.loads(score.stdout)["count"] == 142
+
+
+@pytest.mark.parametrize("options", [(), ("--data", "sample")])
+def test_one_dataset_is_kept_by_its_name(tiny_checkpoint, tmp_path, options):
+    """As in runs of earlier versions, so that these can be resumed."""
+    settings = ("--epochs", 1, "--max-length", 8, "--train-limit", 4, "--test-limit", 2)
+    metrics = run("finetune", "--pretrained", tiny_checkpoint, *settings, *options, "--output", tmp_path / "run")
+    assert metrics["settings"]["data"] == "sample"
+
+
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
 def test_a_classifier_without_the_pooler(tiny_checkpoint, table, tmp_path, pooling):
     """It is trained and saved without a word about the pooler, which stays the checkpoint's."""
@@ -76,7 +105,15 @@ def test_a_classifier_without_the_pooler(tiny_checkpoint, table, tmp_path, pooli
     assert (before.encoder.word_embed.weight.data() != after.encoder.word_embed.weight.data()).sum().asscalar() > 0
 
 
-def test_a_run_is_not_continued_with_another_pooling(tiny_checkpoint, table, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("there", "here", "said"),
+    [
+        (("--pooling", "mean"), (), "pooling: 'mean' there, 'pooler' here"),
+        (("--data", "sentences"), (), "data: '{table} + sentences' there, '{table}' here"),
+        ((), ("--data", "sample"), "data: '{table}' there, '{table} + sample' here"),
+    ],
+)
+def test_a_run_is_not_continued_with_other_settings(tiny_checkpoint, table, tmp_path, monkeypatch, there, here, said):
     options = ("--data", table, "--epochs", 1, "--max-length", 32, "--train-limit", 32)
     command = ("finetune", "--pretrained", tiny_checkpoint, *options, "--output", tmp_path / "run")
     take_step = Training._step
@@ -90,11 +127,12 @@ def test_a_run_is_not_continued_with_another_pooling(tiny_checkpoint, table, tmp
     monkeypatch.setattr(keeper, "SAVE_SHARE", math.inf)
     with monkeypatch.context() as patch:
         patch.setattr(Training, "_step", stop)
-        assert CliRunner().invoke(main, [*map(str, command), "--pooling", "mean"]).exit_code == 1
-    result = CliRunner().invoke(main, [*map(str, command), "--resume"])
+        assert CliRunner().invoke(main, [*map(str, command), *there]).exit_code == 1
+    result = CliRunner().invoke(main, [*map(str, command), *here, "--resume"])
     assert result.exit_code == 1
-    assert "made with other settings (pooling: 'mean' there, 'pooler' here)" in result.stderr
-    run(*command[:-2], "--pooling", "mean", "--resume", *command[-2:])
+    assert "made with other settings" in result.stderr
+    assert said.format(table=table) in result.stderr
+    run(*command[:-2], *there, "--resume", *command[-2:])
 
 
 def test_pretrain_corpus(texts, tmp_path):

@@ -1,14 +1,46 @@
 """Datasets by name, and one split into two."""
 
+import os
 from pathlib import Path
 
-from gluonnlp.data import train_valid_split
+from gluonnlp.data import ConcatDataset, train_valid_split
 
 from ..machine.fetching import shipped_file
 from .imdb import load_imdb
 from .tables import TABLES, load_reviews
 
 SHIPPED = {"sample": "reviews.tsv", "sentences": "sentences.tsv"}
+
+
+def load_datasets(data, split, limit=None):
+    """Load one dataset, or several joined in the order given.
+
+    Parameters
+    ----------
+    data : str, path or sequence of them
+        Each as for `load_dataset`.
+    split : {"train", "test"}
+    limit : int, optional
+        Take this many texts of each, the same as from that dataset alone; all if not given.
+
+    Returns
+    -------
+    mxnet.gluon.data.Dataset
+        Of (text, label).
+
+    Raises
+    ------
+    FetchError, FileNotFoundError, ValueError
+        As for `load_dataset`, or no dataset or one twice.
+    """
+    names = [str(name) for name in ([data] if isinstance(data, str | os.PathLike) else data)]
+    if not names:
+        raise ValueError("data names no dataset")
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"data names {name!r} twice: each text in it would count twice")
+    datasets = [load_dataset(name, split, limit) for name in names]
+    return ConcatDataset(datasets) if len(datasets) > 1 else datasets[0]
 
 
 def load_dataset(name_or_path, split, limit=None):

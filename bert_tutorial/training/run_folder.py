@@ -28,8 +28,12 @@ class RunFinishedError(FileExistsError):
 
 
 def settings_of(arguments):
-    """What a recipe was told, as far as it matters to the numbers: dict of str to str."""
-    return {name: str(value) for name, value in arguments.items() if name not in UNIMPORTANT}
+    """What a recipe was told, as far as it matters to the numbers: dict of str to str; "a + b" of several values."""
+    return {name: _as_text(value) for name, value in arguments.items() if name not in UNIMPORTANT}
+
+
+def _as_text(value):
+    return " + ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 class RunFolder:

@@ -69,6 +69,35 @@ def test_load_dataset_names():
         datasets.load_dataset("sampel", "test")
 
 
+def test_one_dataset_is_itself(table):
+    for data in (table, str(table), [table], (str(table),)):
+        assert list(datasets.load_datasets(data, "train")) == list(load_reviews("train", table))
+
+
+@pytest.mark.parametrize("limit", [None, 5])
+def test_datasets_are_joined_in_the_order_given(table, limit):
+    names = ["sentences", table, "sample"]
+    apart = [pair for name in names for pair in datasets.load_dataset(name, "test", limit)]
+    joined = datasets.load_datasets(names, "test", limit)
+    assert list(joined) == apart
+    assert len(joined) == len(apart) == (15 if limit else 100 + 42 + 100)
+
+
+def test_validation_is_split_off_joined_datasets(table):
+    joined = datasets.load_datasets(["sample", table], "train")
+    parts = [list(part) for part in datasets.split_off_validation(joined)]
+    assert [len(part) for part in parts] == [414, 46]
+    assert Counter(parts[0] + parts[1]) == Counter(joined)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"), [([], "names no dataset"), (["sample", "imdb", "sample"], "'sample' twice")]
+)
+def test_no_dataset_and_one_twice_are_refused(data, message):
+    with pytest.raises(ValueError, match=message):
+        datasets.load_datasets(data, "train")
+
+
 @settings(max_examples=30)
 @given(labels=st.lists(st.integers(0, 1), min_size=2, max_size=40), seed=st.integers(0, 99))
 def test_validation_split_is_gluonnlps(labels, seed):
