@@ -20,7 +20,7 @@ from torch.nn.functional import cross_entropy
 from .common import NUM_CLASSES, SENTENCE, make_batch, make_head, peak_memory, run_job, timed_steps
 
 LEARNING_RATE = 2e-5
-WEIGHT_DECAY = 0.01
+WEIGHT_DECAY, EPSILON = 0.01, 1e-6  # ours
 LONGEST_WORD = 200  # characters, as in GluonNLP
 
 
@@ -73,7 +73,7 @@ def _optimizer(model, lr):
     for name, parameter in model.named_parameters():
         (free if name.endswith("bias") or "LayerNorm" in name else decayed).append(parameter)
     groups = [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": free, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=lr, fused=True)
+    return torch.optim.AdamW(groups, lr=lr, eps=EPSILON, fused=True)
 
 
 def _step(model, optimizer, words, mask, labels):

@@ -177,9 +177,10 @@ def train_loop(
         Scored after each epoch if there is no `valid_data`; never used to choose anything.
     num_epoch : int
     lr : float
-        The learning rate's peak, 2e-5 to 5e-5 in the paper. The optimiser is GluonNLP's BERTAdam: AdamW without bias
-        correction, as in the authors' code. That makes the first steps long; on a few hundred samples a larger rate
-        often learns nothing (Zhang et al. 2021, "Revisiting Few-sample BERT Fine-tuning", section 4).
+        The learning rate's peak, 2e-5 to 5e-5 in the paper. The steps are those of PyTorch's AdamW. BERT's authors
+        left out its bias correction, and so does `Recipe(bias_correction=False)`: the first steps are then several
+        times as long, and on a few hundred samples more runs fail (Zhang et al. 2021, "Revisiting Few-sample BERT
+        Fine-tuning", section 4).
     ctx : mxnet.Context or list of mxnet.Context
         Where to train. Several devices share out each batch; the step is that of one device.
     loss_fn : callable

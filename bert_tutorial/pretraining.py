@@ -36,8 +36,9 @@ from .weights.saving import save_pretrained
 from .weights.sources import pretrained_folder
 
 SCORED_PER_ROUND = 1024  # pairs; the whole held-out text is scored at the end
-# not the paper's: beta2 for a run of thousands of steps instead of a million, epsilon for gradients small at the start
-SHORT_RUN = Recipe(epsilon=1e-8, beta2=0.98)
+# not the paper's: beta2 for a run of thousands of steps instead of a million, epsilon for gradients small at the start;
+# no bias correction, as in the authors' code: the first steps, which it would shorten, are those of the warm-up
+SHORT_RUN = Recipe(epsilon=1e-8, beta2=0.98, bias_correction=False)
 
 
 class PreTrained(NamedTuple):
@@ -227,7 +228,7 @@ def pretrain_loop(
     ctx : mxnet.Context or list of mxnet.Context
         As for `train_loop`.
     recipe : Recipe, optional
-        `SHORT_RUN` if not given: the paper's, but for beta2 and epsilon.
+        `SHORT_RUN` if not given: as in the authors' code, but for beta2 and epsilon.
     rounds : int, default 10
         Parts of the training; a row of the history, and a score, for each.
     seed, checkpoint, resume, settings, workers

@@ -22,6 +22,7 @@ import gluonnlp as nlp
 import mxnet as mx
 import numpy as np
 import pytest
+from adamw import adamw
 from hypothesis import given
 from hypothesis import strategies as st
 from mxnet import gluon, nd
@@ -141,13 +142,13 @@ def test_gradient_is_clipped_after_the_mean(monkeypatch):
     assert norms[0] == pytest.approx(norms[1], rel=1e-3)
 
 
-def test_steps_are_those_of_berts_adamw():
-    """Against Adam with decoupled decay and no bias correction, written out in NumPy."""
-    lr, decay, clip, steps = 0.01, 0.3, 1.0, 5
+@pytest.mark.parametrize("bias_correction", [True, False])
+def test_steps_are_those_of_adamw(bias_correction):
+    """As PyTorch has it, or as BERT's authors."""
+    lr, steps = 0.01, 7
     net = build(dropout=0.0)
     weight = net.classifier.weight
-    expected = weight.data().asnumpy().astype("float64")
-    mean = variance = 0
+    start = weight.data().asnumpy()
     gradients = []
 
     def loss_fn(logits, labels):
@@ -158,16 +159,11 @@ def test_steps_are_those_of_berts_adamw():
         gradients.append(gradient)
         return nd.FullyConnected(pooled, weight.data(), num_hidden=2, no_bias=True)[:, 0] + 0 * logits.sum(axis=1)
 
-    recipe = Recipe(weight_decay=decay, warmup_ratio=0)
+    recipe = Recipe(weight_decay=0.3, warmup_ratio=0.5, clip_norm=0.1, bias_correction=bias_correction)
     train_loop(net, make_batches([4]) * steps, None, 1, lr, CTX, loss_fn, recipe=recipe)
-    for t, gradient in enumerate(gradients, start=1):
-        rate = learning_rate(t, steps, lr, 0)
-        gradient = gradient / max(1, np.linalg.norm(gradient) / clip)
-        mean = 0.9 * mean + 0.1 * gradient
-        variance = 0.999 * variance + 0.001 * gradient**2
-        adam = mean / (np.sqrt(variance) + 1e-6)
-        expected = expected - rate * (adam + decay * expected)
-    np.testing.assert_allclose(weight.data().asnumpy(), expected, atol=1e-4)
+    clipped = [gradient / max(1, np.linalg.norm(gradient) / recipe.clip_norm) for gradient in gradients]
+    rates = [learning_rate(step, steps, lr, recipe.warmup_ratio) for step in range(1, steps + 1)]
+    np.testing.assert_allclose(weight.data().asnumpy(), adamw(start, clipped, rates, recipe), atol=1e-6)
 
 
 def test_no_decay_on_biases_and_layer_norm():
@@ -470,6 +466,9 @@ def test_recipes_that_are_refused(name, wrong):
     for value in (*wrong, math.nan, True, "0.5", None, nd.ones(1)):
         with pytest.raises(ValueError, match=f"^{name} must be a .*, not "):
             Recipe(**{name: value})
+    for value in (0, 1, None, "True"):
+        with pytest.raises(ValueError, match=f"^bias_correction must be True or False, not {value!r}$"):
+            Recipe(bias_correction=value)
 
 
 @given(
@@ -481,6 +480,7 @@ def test_recipes_that_are_refused(name, wrong):
         accumulate=st.integers(1, 9),
         epsilon=st.floats(1e-12, 1) | st.just(np.float32(1e-6)),
         beta2=st.floats(0, 0.9999),
+        bias_correction=st.booleans(),
     )
 )
 def test_recipes_that_are_taken(recipe):

@@ -12,8 +12,11 @@ Those are names with an underscore, of MXNet 1.9.1, whose last version it is:
 - `Parameter._differentiable`: false for what a forward pass changes, as BatchNorm's running means.
 - `Block._collect_params_with_prefix`: names by place in the structure, the same in every process.
 
-AdamW: Loshchilov and Hutter 2019; here without bias correction, as in Devlin et al. 2018, the authors' code.
+AdamW: Kingma and Ba 2015, Loshchilov and Hutter 2019. GluonNLP's BERTAdam leaves out the bias correction, as the code
+of Devlin et al. 2018 does; where the recipe wants it, we put it into the numbers that BERTAdam is given.
 """
+
+import math
 
 from mxnet import gluon, nd
 
@@ -25,7 +28,7 @@ class BERTTrainer:
     ----------
     parameters : dict of str to mxnet.gluon.Parameter
     recipe : Recipe
-        For its weight_decay, epsilon and beta2.
+        For its weight_decay, epsilon, beta2 and bias_correction.
     kvstore : mxnet.kvstore.KVStore or None
         Adds up the gradients of several processes.
     loss_scaler : mxnet.contrib.amp.loss_scaler.LossScaler or None
@@ -33,7 +36,7 @@ class BERTTrainer:
     """
 
     def __init__(self, parameters, recipe, kvstore, loss_scaler):
-        self._devices = next(iter(parameters.values())).list_ctx()
+        self._devices, self._recipe = next(iter(parameters.values())).list_ctx(), recipe
         optimizer = {"wd": recipe.weight_decay, "epsilon": recipe.epsilon, "beta2": recipe.beta2}
         self._trainer = gluon.Trainer(
             list(parameters.values()), "bertadam", optimizer, kvstore=kvstore or "device", update_on_kvstore=False
@@ -50,16 +53,35 @@ class BERTTrainer:
 
     def step(self, lr, scale):
         """Step with `scale` times the gradients, where they are fresh."""
-        self._trainer.set_learning_rate(lr)
+        self._trainer.set_learning_rate(lr * self._correct_bias() if self._recipe.bias_correction else lr)
         self._trainer._scale = scale
         self._trainer.update(1, ignore_stale_grad=True)
+
+    def _correct_bias(self):
+        """Set epsilon and decay so that BERTAdam, with the rate times what this returns, takes AdamW's corrected step.
+
+        With c = sqrt(1 - beta2^t) and f = c / (1 - beta1^t), for the two means m and v and the weight w, that is
+        m / (1 - beta1^t) / (sqrt(v) / c + epsilon) + decay * w = f * (m / (sqrt(v) + c * epsilon) + decay / f * w).
+        """
+        optimizer = self._trainer.optimizer
+        t = self.steps_taken + 1
+        c = math.sqrt(1 - optimizer.beta2**t)
+        f = c / (1 - optimizer.beta1**t)
+        optimizer.epsilon, optimizer.wd = c * self._recipe.epsilon, self._recipe.weight_decay / f
+        return f
+
+    @property
+    def steps_taken(self):
+        """Number of steps that changed parameters: those whose gradients overflowed do not count."""
+        return self._trainer.optimizer.num_update
 
     def means(self):
         """The optimiser's two means of each parameter that has had a step, by its number: dict of int to two arrays."""
         return self._trainer._updaters[0].states
 
-    def set_means(self, means):
-        """Go on with what `means` gave in another process."""
+    def restore(self, means, steps_taken):
+        """Go on with what `means` and `steps_taken` gave in another process."""
+        self._trainer.optimizer.begin_num_update = self._trainer.optimizer.num_update = steps_taken
         for updater, device in zip(self._trainer._updaters, self._devices, strict=True):
             updater.states = {
                 number: tuple(array.as_in_context(device) for array in arrays) for number, arrays in means.items()

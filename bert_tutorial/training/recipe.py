@@ -1,6 +1,6 @@
 """The recipe of a training: its rates, its optimiser's numbers, and what they may be.
 
-Source: Devlin et al. 2018, section A.2; AdamW: Loshchilov and Hutter 2019.
+Source: Devlin et al. 2018, section A.2; AdamW: Kingma and Ba 2015, Loshchilov and Hutter 2019.
 """
 
 import math
@@ -37,11 +37,14 @@ class Recipe:
         Added to the root of AdamW's mean of squares, before it divides.
     beta2 : float, default 0.999
         Share of that mean which stays in each step.
+    bias_correction : bool, default True
+        Whether AdamW makes up for its means starting at 0, as its papers and PyTorch do. BERT's authors' code leaves it
+        out, which makes the first steps several times as long (Zhang et al. 2021, section 4).
 
     Raises
     ------
     ValueError
-        A value is out of range or not a number.
+        A value is out of range or of another type.
 
     Source: Devlin et al. 2018, section A.2, and the authors' code.
     """
@@ -52,6 +55,7 @@ class Recipe:
     accumulate: int = 1
     epsilon: float = 1e-6
     beta2: float = 0.999
+    bias_correction: bool = True
 
     def __post_init__(self):
         require("warmup_ratio", self.warmup_ratio, Real, lambda x: 0 <= x <= 1, "a number from 0 to 1")
@@ -60,6 +64,8 @@ class Recipe:
         require_count("accumulate", self.accumulate)
         require("epsilon", self.epsilon, Real, is_positive, "a number above 0")
         require("beta2", self.beta2, Real, lambda x: 0 <= x < 1, "a number from 0 to 1, below 1")
+        if not isinstance(self.bias_correction, bool):
+            raise ValueError(f"bias_correction must be True or False, not {self.bias_correction!r}")
 
 
 def is_positive(number):

@@ -300,7 +300,7 @@ class Training:
             "step": self.done,
             "sums": {"seconds": self.sums.seconds, **self.sums.totals},
             "history": self.history,
-            "loss_scaler": self.stepper.state(),
+            **self.stepper.state(),
         }
         self.keeper.save(self.stepper.arrays(), state)
 
@@ -321,7 +321,7 @@ class Training:
                 f"{self.keeper.path} was made with other settings ({changed}): use the same, or start anew"
             )
         self.keeper.restore(arrays, state)
-        self.stepper.restore(arrays, state["loss_scaler"])
+        self.stepper.restore(arrays, state)
         self.seed, self.done, self.history = state["seed"], state["step"], state["history"]
         self.sums = RunningSums(**state["sums"])
 

@@ -128,15 +128,16 @@ class Stepper:
         return {f"{kind}/{number}": array for number, both in means for kind, array in zip(kinds, both, strict=True)}
 
     def state(self):
-        """What else a checkpoint needs: the loss scaler's numbers, or None."""
-        return self.loss_scaler and vars(self.loss_scaler)
+        """What else a checkpoint needs: the number of steps taken, and the loss scaler's numbers, or None."""
+        return {"steps_taken": self.trainer.steps_taken, "loss_scaler": self.loss_scaler and vars(self.loss_scaler)}
 
     def restore(self, arrays, state):
         """Go on from what `arrays` and `state` gave."""
         if self.loss_scaler:
-            vars(self.loss_scaler).update(state)
+            vars(self.loss_scaler).update(state["loss_scaler"])
         numbers = [int(name.removeprefix("mean/")) for name in arrays if name.startswith("mean/")]
-        self.trainer.set_means({number: (arrays[f"mean/{number}"], arrays[f"variance/{number}"]) for number in numbers})
+        means = {number: (arrays[f"mean/{number}"], arrays[f"variance/{number}"]) for number in numbers}
+        self.trainer.restore(means, state["steps_taken"])
         names = list(self.parameters)
         for number in numbers:
             del self.unused[names[number]]
