@@ -172,7 +172,7 @@ def compare(task, name_or_path="small", label_counts=(16, 64, 256), seeds=5, lrs
         for start, lr in product(STARTS, lrs):
             seed_everything(seed)
             pretrained = start == "pre-trained"
-            bert = load_pretrained(name_or_path, devices)[0] if pretrained else _untrained(arguments, devices)
+            bert = load_pretrained(name_or_path, devices)[0] if pretrained else untrained(arguments, devices)
             net = BERTClassifier(bert, len(task.classes))
             net.classifier.initialize(ctx=devices)
             net.hybridize(static_alloc=True)
@@ -216,8 +216,8 @@ class _Repeated:
         return islice(chain.from_iterable(repeat(self.loader)), self.num_batches)
 
 
-def _untrained(arguments, devices):
-    """The network as it was before its pre-training."""
+def untrained(arguments, devices):
+    """A BERTModel as it was before its pre-training; from its arguments, a dict, and a list of devices."""
     net = BERTForPreTraining(BERTModel(**arguments))
     vocab_size = arguments["vocab_size"]
     initialize_for_pretraining(net, np.full(vocab_size, 1 / vocab_size), devices)
