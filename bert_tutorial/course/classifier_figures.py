@@ -90,14 +90,14 @@ def plot_reliability(panels):
         axes.scatter(bins.confidence, bins.accuracy, s=15 + 4 * bins.count, color=POSITIVE, zorder=3)
         for x, y, count in zip(*bins, strict=True):
             axes.annotate(f"{count}", (x, y), xytext=(0, -12 - count**0.5), textcoords="offset points", ha="center")
-        axes.set(title=title, xlabel="mean confidence", xlim=(0.48, 1.03), ylim=(-0.08, 1.1))
+        axes.set(title=title, xlabel="mean confidence", xlim=(0.48, 1.03), ylim=(-0.15, 1.1))
     grid[0].set_ylabel("share that is right")
     grid[0].legend(frameon=False, loc="lower right")
     return figure
 
 
 @shows_text_as_it_is
-def plot_cls_pca(panels, labels):
+def plot_text_pca(panels, labels):
     """Draw texts as points, one panel for each set of vectors.
 
     Parameters

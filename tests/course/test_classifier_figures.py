@@ -3,10 +3,10 @@
 from bert_tutorial.course.calibration import Bins
 from bert_tutorial.course.classifier_figures import (
     plot_attributions,
-    plot_cls_pca,
     plot_confusion,
     plot_reliability,
     plot_sentiment,
+    plot_text_pca,
 )
 from bert_tutorial.course.drawing import MISTAKE, NEGATIVE, POSITIVE, RIGHT
 
@@ -62,7 +62,7 @@ def test_reliability_shows_each_bin_and_how_many_answers_it_has():
 
 def test_pca_gives_each_class_its_points():
     points = np.array([[0, 1], [2, 3], [4, 5]])
-    figure = plot_cls_pca({"before": points, "after": -points}, [1, 0, 1])
+    figure = plot_text_pca({"before": points, "after": -points}, [1, 0, 1])
     negative, positive = figure.axes[1].collections
     np.testing.assert_array_equal(negative.get_offsets(), [[-2, -3]])
     np.testing.assert_array_equal(positive.get_offsets(), [[0, -1], [-4, -5]])

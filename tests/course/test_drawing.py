@@ -8,10 +8,10 @@ from bert_tutorial.course.attention_figures import plot_attention
 from bert_tutorial.course.calibration import Bins
 from bert_tutorial.course.classifier_figures import (
     plot_attributions,
-    plot_cls_pca,
     plot_confusion,
     plot_reliability,
     plot_sentiment,
+    plot_text_pca,
 )
 from bert_tutorial.course.diagrams import (
     draw_classifier,
@@ -69,7 +69,7 @@ def test_source_is_shown_as_it_is(monkeypatch):
         lambda: plot_confusion(np.array([[8, 2], [1, 9]]), (PRICE, "b")),
         lambda: plot_runs({PRICE: HISTORY}),
         lambda: plot_reliability({PRICE: BINS}),
-        lambda: plot_cls_pca({PRICE: MATRIX}, [1, 0]),
+        lambda: plot_text_pca({PRICE: MATRIX}, [1, 0]),
         lambda: plot_attributions([PRICE, "a"], {PRICE: CURVE[:2], "two": CURVE[:2]}),
         lambda: plot_speeds({PRICE: 1}, PRICE),
         lambda: draw_masking([PRICE, "a"], [PRICE, "a"], [0]),
