@@ -6,7 +6,7 @@ BUILD = build
 .PHONY: help venv gpu demo test browser lab lint plan notebooks book slides bench lock clean
 
 help:
-	@echo 'make demo       set up, fetch weights, fine-tune on the shipped reviews, score, predict'
+	@echo 'make demo       set up, fetch weights, fine-tune on the shipped reviews and sentences, score, predict'
 	@echo 'make gpu        set up, put MXNet for NVIDIA GPUs into .venv (several GB; not tried on a GPU)'
 	@echo 'make lab        set up, open the notebooks in JupyterLab'
 	@echo 'make test       set up, run every test (FAST=1: those that take no more than a moment)'
@@ -33,15 +33,18 @@ gpu: venv
 demo: venv
 	.venv/bin/bert-tutorial doctor
 	.venv/bin/bert-tutorial fetch minilm-l6
-	.venv/bin/bert-tutorial finetune --pretrained minilm-l6 --data sample --output runs/demo --overwrite
+	.venv/bin/bert-tutorial finetune --pretrained minilm-l6 --data sample --data sentences --epochs 8 --output runs/demo \
+	  --overwrite
 	.venv/bin/bert-tutorial evaluate runs/demo --data sample
 	.venv/bin/bert-tutorial baseline --data sample
+	.venv/bin/bert-tutorial evaluate runs/demo --data sentences
+	.venv/bin/bert-tutorial baseline --data sentences
 	.venv/bin/bert-tutorial predict runs/demo \
 	  'this movie is so great' \
-	  'A dull script, wooden actors, and two hours that I want back.' \
-	  'The songs are lovely, but the story falls apart long before the end.' \
-	  'I cannot say that I did not enjoy it.' \
-	  'Not the masterpiece that the posters promised.'
+	  'a complete waste of time' \
+	  'the acting is good, but the story is boring' \
+	  'I have never been so moved by a film' \
+	  'not bad at all, I liked it'
 	@echo
 	@echo 'Next: make lab, and start with notebooks/00_first_steps.ipynb.'
 	@echo 'Or train on more: .venv/bin/bert-tutorial finetune --help'

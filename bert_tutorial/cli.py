@@ -191,7 +191,7 @@ def fetch(names, everything, folder):
     help="What the new layer reads: BERT's pooler, the encoding of [CLS] itself, or the mean of all words' encodings.  "
     "[default: as the checkpoint was last trained to be read]",
 )
-@click.option("--lr", type=float, help="Peak of the learning rate.")
+@click.option("--lr", type=float, help="Peak of the learning rate; 2e-5 to 5e-5 for BERT base.")
 @precision_option
 @seed_option
 @output_option(default="runs/finetuned")
