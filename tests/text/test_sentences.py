@@ -42,10 +42,9 @@ def test_pairs_are_whole_and_kinds_balanced(rows):
         assert sorted(row["label"] for row in pair) == ["0", "1"]
         ((split, kind),) = {(row["split"], row["kind"]) for row in pair}
         kinds[split][kind] += 1
-    names = {"negation", "but", "comparison", "could have", "hedging", "irony"}
-    assert kinds["train"] == dict.fromkeys(names, 25)
-    assert set(kinds["test"]) == names
-    assert set(kinds["test"].values()) == {8, 9}
+    # Irony, which is debatable, is the rarest; the test has a quarter of each kind.
+    number = {"negation": 11, "but": 11, "comparison": 9, "could have": 8, "hedging": 6, "irony": 5}
+    assert kinds == {"train": {kind: 3 * n for kind, n in number.items()}, "test": number}
 
 
 def test_sentences_are_short_clean_and_unlike_each_other(rows):
