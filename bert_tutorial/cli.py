@@ -203,7 +203,7 @@ def finetune(output, no_cache, **settings):
     with _resumable(output):
         _, _, score = finetune_reviews(**settings, output=output, cached=not no_cache, workers=workers)
     if workers.rank == 0:
-        click.echo(f"test {_accuracy(score)} on {score.count} reviews; saved in {output}")
+        click.echo(f"test {_accuracy(score)} on {score.count} texts; saved in {output}")
     workers.leave()
 
 
@@ -220,7 +220,7 @@ def baseline(data, train_limit, test_limit, as_json):
     """
     train, test = load_datasets(data, "train", train_limit), load_datasets(data, "test", test_limit)
     if not as_json:
-        click.echo(f"{len(train)} reviews to train on, {len(test)} for the test\n")
+        click.echo(f"{len(train)} texts to train on, {len(test)} for the test\n")
         click.echo(f"{'':<29} accuracy    95 % interval  seconds")
     for row in score_baselines(train, test):
         if as_json:
@@ -323,7 +323,7 @@ def evaluate_command(folder, data, no_cache, limit, batch_size, int8, as_json):
     if as_json:
         click.echo(json.dumps({**score._asdict(), "interval": score.interval}))
     else:
-        click.echo(f"{_accuracy(score)}, loss {score.loss:.4f} on {score.count} reviews")
+        click.echo(f"{_accuracy(score)}, loss {score.loss:.4f} on {score.count} texts")
 
 
 @main.command()

@@ -116,7 +116,7 @@ def finetune_reviews(
         if epochs > 1 and len(train) >= MINIMUM_FOR_VALIDATION:  # one epoch leaves nothing to choose
             train, valid = split_off_validation(train)
         print(
-            f"{len(train)} reviews to train on, {len(valid or [])} for validation, {len(test)} for the test", flush=True
+            f"{len(train)} texts to train on, {len(valid or [])} for validation, {len(test)} for the test", flush=True
         )
         folder.begin()
         history = train_loop(

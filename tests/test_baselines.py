@@ -42,7 +42,7 @@ def test_shipped_reviews():
 
 def test_a_table(table):
     lines = run("--data", table, "--train-limit", 40, "--test-limit", 20).stdout.splitlines()
-    assert lines[0] == "40 reviews to train on, 20 for the test"
+    assert lines[0] == "40 texts to train on, 20 for the test"
     name, *numbers = re.split(r"\s{2,}", lines[-1])
     assert (name, numbers[:2]) == ("NB-SVM", ["1.0000", "0.839 to 1.000"])
     assert [line[: lines[2].index("accuracy")].strip() for line in lines[3:]] == list(BASELINES)
@@ -50,7 +50,7 @@ def test_a_table(table):
 
 def test_several_datasets(table):
     lines = run("--data", table, "--data", "sentences", "--train-limit", 40).stdout.splitlines()
-    assert lines[0] == "80 reviews to train on, 142 for the test"
+    assert lines[0] == "80 texts to train on, 142 for the test"
 
 
 @pytest.mark.slow

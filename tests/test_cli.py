@@ -76,7 +76,7 @@ def test_evaluate_agrees_with_finetune(finetuned, table):
     limited = json.loads(run("evaluate", finetuned, "--data", table, "--json", "--limit", 10).stdout)
     assert limited["count"] == 10
     line = run("evaluate", finetuned, "--data", table).stdout
-    assert re.fullmatch(r"accuracy (\d\.\d{4}) \(95 %: 0\.\d{3} to [01]\.\d{3}\), loss \S+ on 42 reviews\n", line)
+    assert re.fullmatch(r"accuracy (\d\.\d{4}) \(95 %: 0\.\d{3} to [01]\.\d{3}\), loss \S+ on 42 texts\n", line)
 
 
 def test_no_cache_keeps_no_word_ids(finetuned, tiny_checkpoint, table, cache, tmp_path, monkeypatch):
@@ -133,7 +133,7 @@ def test_large_sets_give_a_validation_split(tiny_checkpoint, table, tmp_path, mo
     monkeypatch.setattr(finetuning, "MINIMUM_FOR_VALIDATION", 160)
     options = ("--epochs", 2, "--max-length", 32, "--output", tmp_path)
     output = run("finetune", "--pretrained", tiny_checkpoint, "--data", table, *options).output
-    assert "144 reviews to train on, 16 for validation, 42 for the test" in output
+    assert "144 texts to train on, 16 for validation, 42 for the test" in output
     history = json.loads((tmp_path / "metrics.json").read_text())["history"]
     assert all("valid_accuracy" in row for row in history)
 

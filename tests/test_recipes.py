@@ -47,7 +47,7 @@ def test_finetune_reviews(tiny_checkpoint, table, tmp_path, monkeypatch, capsys)
     assert found.score._asdict() == {name: metrics[name] for name in ("accuracy", "loss", "count")}
     assert without_speed(found.history) == without_speed(metrics["history"])
     assert found.classifier.predict(["great great film"])[0] > 0.5
-    assert "160 reviews to train on" in capsys.readouterr().out
+    assert "160 texts to train on" in capsys.readouterr().out
     assert os.listdir(tmp_path) == ["run"], "without an output no file is written"
 
 
@@ -61,7 +61,7 @@ def test_several_datasets(tiny_checkpoint, table, tmp_path, capsys):
     assert metrics["count"] == 20
     options = {"epochs": 1, "max_length": 16, "train_limit": 20, "test_limit": 10}
     found = finetune_reviews(tiny_checkpoint, [table, "sentences"], **options)
-    assert "40 reviews to train on, 0 for validation, 20 for the test" in capsys.readouterr().out
+    assert "40 texts to train on, 0 for validation, 20 for the test" in capsys.readouterr().out
     assert found.score.loss == metrics["loss"]
     with pytest.raises(RunFinishedError):
         finetune_reviews(tiny_checkpoint, [str(table), "sentences"], **options, output=output, resume=True)
