@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bert_tutorial import load_corpus
 from bert_tutorial.course.training_figures import plot_transfer
-from bert_tutorial.course.transfer import STARTS, compare, library_task, summarize
+from bert_tutorial.course.transfer import LEARNERS, compare, library_task, summarize
 
 FIGURE = Path(__file__).parent.parent / "docs" / "figures" / "transfer.png"
 
@@ -22,11 +22,11 @@ def main(name_or_path="small"):
         results = compare(task, name_or_path)
     summary = summarize(results)
     print(f"\n{len(task.classes)} libraries ({', '.join(task.classes)}), {len(task.test)} test docstrings, 5 seeds\n")
-    print("| labels | " + " | ".join(f"{start} BERT" for start in STARTS) + " |")
-    print("| --- " * (1 + len(STARTS)) + "|")
+    print("| labels | " + " | ".join(LEARNERS) + " |")
+    print("| --- " * (1 + len(LEARNERS)) + "|")
     for num_labels in sorted({num_labels for _, num_labels in summary}):
-        cells = [summary[start, num_labels] for start in STARTS]
-        shown = [f"{average:.3f} ± {spread:.3f} (lr {lr:g})" for average, spread, lr in cells]
+        cells = [summary[learner, num_labels] for learner in LEARNERS]
+        shown = [f"{c.mean:.3f} ({c.low:.3f} to {c.high:.3f}" + (f"; lr {c.lr:g})" if c.lr else ")") for c in cells]
         print(f"| {num_labels} | {' | '.join(shown)} |")
     plot_transfer(summary, len(task.classes)).savefig(FIGURE, dpi=100)
 

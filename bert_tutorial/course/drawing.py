@@ -58,10 +58,10 @@ def image_of(figure, alt):
     return Image(buffer.getvalue(), format="png", alt=alt)
 
 
-def open_axes(width, height, columns=1, **shared):
-    """A figure of so many inches, and its axes from left to right, each open at the top and the right."""
+def open_axes(width, height, columns=1, rows=1, **shared):
+    """A figure of so many inches, and its axes as one reads, each open at the top and the right."""
     figure = Figure(figsize=(width, height), layout="constrained")
-    panels = figure.subplots(1, columns, squeeze=False, **shared)[0]
+    panels = figure.subplots(rows, columns, squeeze=False, **shared).ravel()
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
     return figure, panels

@@ -11,7 +11,10 @@ from .drawing import NEGATIVE, POSITIVE, image_of, open_axes, shows_text_as_it_i
 
 
 def plot_pretraining(history):
-    """Draw the losses of pre-training, and what is predicted right in held-out text.
+    """Draw the losses of pre-training, and below them what is predicted right in held-out text.
+
+    Each task has axes of its own. Those of the next sentences always show the coin and what is well above it, so that
+    chance looks small.
 
     Parameters
     ----------
@@ -22,15 +25,21 @@ def plot_pretraining(history):
     -------
     matplotlib.figure.Figure
     """
-    figure, (left, right) = open_axes(8, 3, 2)
+    figure, panels = open_axes(8, 4.6, columns=2, rows=2, sharex=True)
+    mlm_loss, ns_loss, mlm_right, ns_right = panels
     steps = [row["step"] for row in history]
-    for axes, mlm, ns in ((left, "mlm_loss", "ns_loss"), (right, "valid_mlm_accuracy", "valid_ns_accuracy")):
-        axes.plot(steps, [row[mlm] for row in history], color=POSITIVE, marker="o", label="masked word pieces")
-        axes.plot(steps, [row[ns] for row in history], color=NEGATIVE, marker="s", label="next sentences")
-        axes.set(xlabel="step", ylim=(0, None))
-    left.set_ylabel("training loss")
-    right.set(ylabel="right in held-out text", ylim=(0, 1))
-    left.legend(frameon=False)
+    for axes, name in zip(panels, ("mlm_loss", "ns_loss", "valid_mlm_accuracy", "valid_ns_accuracy"), strict=True):
+        colour, marker = (NEGATIVE, "s") if "ns" in name else (POSITIVE, "o")
+        axes.plot(steps, [row[name] for row in history], color=colour, marker=marker)
+    mlm_loss.set(title="masked word pieces", ylabel="training loss")
+    mlm_right.set(xlabel="step", ylabel="right in held-out text", ylim=(0, None))
+    ns_loss.set(title="next sentences")
+    ns_right.set(xlabel="step")
+    for axes, coin, other in ((ns_loss, np.log(2), 0.45), (ns_right, 0.5, 0.75)):
+        axes.axhline(coin, color="gray", linewidth=1, linestyle="--", label="a coin", zorder=0)
+        axes.update_datalim([(steps[0] if steps else 0, other)], updatex=False)
+        axes.autoscale_view()
+    ns_loss.legend(frameon=False)
     return figure
 
 
@@ -206,7 +215,7 @@ def plot_runs(histories):
 
 
 def plot_transfer(summary, num_classes):
-    """Draw accuracy against the number of labels, for a pre-trained and a random start.
+    """Draw each learner's accuracy against the number of labels, with the lowest and highest over the seeds.
 
     Parameters
     ----------
@@ -220,15 +229,19 @@ def plot_transfer(summary, num_classes):
     matplotlib.figure.Figure
     """
     figure, (axes,) = open_axes(6, 3.5)
-    for start, colour, marker in (("pre-trained", POSITIVE, "o"), ("random", NEGATIVE, "s")):
-        counts = sorted(number for own, number in summary if own == start)
-        means, spreads = zip(*(summary[start, number][:2] for number in counts), strict=True)
-        axes.errorbar(counts, means, yerr=spreads, color=colour, marker=marker, capsize=3, label=f"{start} BERT")
+    counts = sorted({number for _, number in summary})
+    curves = {learner: [summary[learner, number] for number in counts] for learner, _ in summary}
+    for place, (learner, cells, (colour, line, marker)) in enumerate(with_looks(curves)):
+        spread = [cell.mean - cell.low for cell in cells], [cell.high - cell.mean for cell in cells]
+        beside = [number * 1.03**place for number in counts]  # or the bars hide each other
+        look = {"color": colour, "linestyle": line, "marker": marker, "capsize": 3, "label": learner}
+        axes.errorbar(beside, [cell.mean for cell in cells], yerr=spread, **look)
     axes.axhline(1 / num_classes, color="gray", linewidth=1, linestyle="--", label="guessing")
     axes.set_xscale("log", base=2)
     axes.set_xticks(counts, counts)
-    axes.set(xlabel="labelled docstrings", ylabel="test accuracy", ylim=(0, 1))
-    axes.legend(frameon=False, loc="upper left")
+    axes.set(xlabel="labelled docstrings", ylabel="test accuracy", ylim=(0, None))
+    axes.minorticks_off()
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
     return figure
 
 

@@ -1,4 +1,4 @@
-"""Does pre-training help? One task with few labels, learned by a pre-trained BERT and by the same BERT untrained.
+"""Does pre-training help? One task with few labels: a pre-trained BERT, the same BERT untrained, and a bag of words.
 
 The task: which library does a docstring come from? Its texts are modules that were held out from pre-training; those
 with labels to learn from and those for the test come from different modules. The libraries' names are taken out.
@@ -10,13 +10,14 @@ import random
 import re
 from collections import Counter, defaultdict
 from itertools import chain, islice, product, repeat
-from statistics import mean, stdev
+from statistics import mean
 from typing import NamedTuple
 
 import mxnet as mx
 import numpy as np
 from mxnet import gluon
 
+from ..baselines import logistic_regression
 from ..encoder import BERTModel
 from ..finetuning import train_loop
 from ..heads import BERTClassifier, BERTForPreTraining
@@ -30,7 +31,7 @@ from ..weights.config import model_arguments, read_config, tokenizer_settings
 from ..weights.loading import load_pretrained
 from ..weights.sources import pretrained_folder
 
-STARTS = ("pre-trained", "random")
+PRETRAINED, RANDOM, BAG_OF_WORDS = LEARNERS = "pre-trained BERT", "random BERT", "bag of words"
 ALIASES = ("np", "pd", "plt", "mpl", "mx", "nlp", "hf", "hub", "hugging", "face")  # the same libraries by other names
 LEAST_WORDS = 8  # of a docstring in the task
 BATCH_SIZE = 16
@@ -52,13 +53,22 @@ class Task(NamedTuple):
 
 
 class Result(NamedTuple):
-    """One fine-tuning."""
+    """What one of `LEARNERS` has learned from one draw of labels."""
 
-    start: str
+    learner: str
     num_labels: int
     seed: int
-    lr: float
+    lr: float | None  # a bag of words has none
     accuracy: float
+
+
+class Summary(NamedTuple):
+    """Accuracies over the seeds."""
+
+    mean: float
+    low: float
+    high: float
+    lr: float | None
 
 
 def library_task(corpus, num_libraries=8):
@@ -134,7 +144,9 @@ def draw_labels(task, count, seed):
 
 
 def compare(task, name_or_path="small", label_counts=(16, 64, 256), seeds=5, lrs=(3e-4, 1e-3), num_steps=150, ctx=None):
-    """Fine-tune a pre-trained BERT and the same BERT untrained on the same few labels.
+    """Learn from the same few labels: a pre-trained BERT, the same BERT untrained, and a bag of words.
+
+    The bag of words is `baselines.logistic_regression`, better at this task than the naive Bayes there.
 
     Parameters
     ----------
@@ -168,21 +180,25 @@ def compare(task, name_or_path="small", label_counts=(16, 64, 256), seeds=5, lrs
     test = loader(task.test, shuffle=False)
     results = []
     for num_labels, seed in product(label_counts, range(1, seeds + 1)):
-        train = _Repeated(loader(draw_labels(task, num_labels, seed), shuffle=True), num_steps)
-        for start, lr in product(STARTS, lrs):
+        labelled = draw_labels(task, num_labels, seed)
+        train = _Repeated(loader(labelled, shuffle=True), num_steps)
+        for learner, lr in product((PRETRAINED, RANDOM), lrs):
             seed_everything(seed)
-            pretrained = start == "pre-trained"
+            pretrained = learner == PRETRAINED
             bert = load_pretrained(name_or_path, devices)[0] if pretrained else untrained(arguments, devices)
             net = BERTClassifier(bert, len(task.classes))
             net.classifier.initialize(ctx=devices)
             net.hybridize(static_alloc=True)
             train_loop(net, train, None, 1, lr, devices, gluon.loss.SoftmaxCELoss(), seed=seed)
-            results.append(Result(start, num_labels, seed, lr, evaluate(net, test, devices).accuracy))
+            results.append(Result(learner, num_labels, seed, lr, evaluate(net, test, devices).accuracy))
+        bag_of_words = logistic_regression().fit(*zip(*labelled, strict=True))
+        accuracy = float(bag_of_words.score(*zip(*task.test, strict=True)))
+        results.append(Result(BAG_OF_WORDS, num_labels, seed, None, accuracy))
     return results
 
 
 def summarize(results):
-    """Mean and spread over the seeds, with the learning rate that serves each start and number of labels best.
+    """Mean, lowest and highest over the seeds, at the learning rate that serves each learner and number of labels best.
 
     Parameters
     ----------
@@ -191,15 +207,15 @@ def summarize(results):
     Returns
     -------
     dict
-        From (start, number of labels) to (mean accuracy, standard deviation, learning rate).
+        From (learner, number of labels) to Summary.
     """
     cells = defaultdict(lambda: defaultdict(list))
     for result in results:
-        cells[result.start, result.num_labels][result.lr].append(result.accuracy)
+        cells[result.learner, result.num_labels][result.lr].append(result.accuracy)
     summary = {}
     for cell, by_lr in cells.items():
         lr = max(by_lr, key=lambda lr: mean(by_lr[lr]))
-        summary[cell] = mean(by_lr[lr]), stdev(by_lr[lr]) if len(by_lr[lr]) > 1 else 0.0, lr
+        summary[cell] = Summary(mean(by_lr[lr]), min(by_lr[lr]), max(by_lr[lr]), lr)
     return summary
 
 

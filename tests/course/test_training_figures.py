@@ -11,6 +11,7 @@ from bert_tutorial.course.training_figures import (
     plot_speeds,
 )
 
+import numpy as np
 import pytest
 
 
@@ -48,7 +49,18 @@ def test_curve_is_one_picture_that_changes(screen):
 def test_curve_of_a_pretraining():
     row = {"step": 1, "mlm_loss": 5.0, "ns_loss": 0.7, "valid_mlm_accuracy": 0.1, "valid_ns_accuracy": 0.5}
     figure = plot_pretraining([row, {**row, "step": 2, "mlm_loss": 4.0}])
-    assert [list(line.get_ydata()) for line in figure.axes[0].lines] == [[5.0, 4.0], [0.7, 0.7]]
+    curves = [list(axes.lines[0].get_ydata()) for axes in figure.axes]
+    assert curves == [[5.0, 4.0], [0.7, 0.7], [0.1, 0.1], [0.5, 0.5]]
+
+
+def test_axes_of_a_pretraining_show_what_has_changed():
+    """And not what chance does to the next sentences."""
+    row = {"step": 1, "mlm_loss": 6.4, "ns_loss": 0.69, "valid_mlm_accuracy": 0.08, "valid_ns_accuracy": 0.48}
+    last = {"step": 2, "mlm_loss": 5.8, "ns_loss": 0.7, "valid_mlm_accuracy": 0.15, "valid_ns_accuracy": 0.52}
+    panels = plot_pretraining([row, last]).axes
+    loss, ns_loss, right, ns_right = (np.ptp(a.lines[0].get_ydata()) / np.ptp(a.get_ylim()) for a in panels)
+    assert min(loss, right) > 0.4
+    assert max(ns_loss, ns_right) < 0.2
 
 
 def test_each_loss_is_a_curve():

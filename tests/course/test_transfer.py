@@ -4,7 +4,18 @@ from collections import Counter
 from dataclasses import replace
 
 from bert_tutorial.course.training_figures import plot_transfer
-from bert_tutorial.course.transfer import Result, Task, compare, draw_labels, library_task, summarize
+from bert_tutorial.course.transfer import (
+    BAG_OF_WORDS,
+    LEARNERS,
+    PRETRAINED,
+    RANDOM,
+    Result,
+    Task,
+    compare,
+    draw_labels,
+    library_task,
+    summarize,
+)
 from bert_tutorial.text.corpora import Corpus, Document
 
 import pytest
@@ -78,28 +89,28 @@ def test_labels_are_drawn_evenly_and_alike():
 
 
 def test_summary_takes_the_best_learning_rate_for_each():
-    accuracies = {("random", 1e-3): (0.2, 0.4), ("random", 1e-4): (0.9, 0.7), ("pre-trained", 1e-3): (0.5, 0.5)}
+    accuracies = {
+        (PRETRAINED, 1e-3): (0.5, 0.5),
+        (RANDOM, 1e-3): (0.2, 0.4),
+        (RANDOM, 1e-4): (0.9, 0.6),
+        (BAG_OF_WORDS, None): (0.7, 0.6),
+    }
     results = [
-        Result(start, 16, seed, lr, value) for (start, lr), row in accuracies.items() for seed, value in enumerate(row)
+        Result(*cell[:1], 16, seed, cell[1], a) for cell, row in accuracies.items() for seed, a in enumerate(row)
     ]
     summary = summarize(results)
-    assert summary["random", 16] == (pytest.approx(0.8), pytest.approx(0.02**0.5), 1e-4)
-    assert summary["pre-trained", 16] == (0.5, 0, 1e-3)
-    axes = plot_transfer(summary, num_classes=2).axes[0]
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
-        "guessing",
-        "pre-trained BERT",
-        "random BERT",
-    ]
+    assert summary[RANDOM, 16] == (pytest.approx(0.75), 0.6, 0.9, 1e-4)
+    assert summary[PRETRAINED, 16] == (0.5, 0.5, 0.5, 1e-3)
+    assert summary[BAG_OF_WORDS, 16] == (pytest.approx(0.65), 0.6, 0.7, None)
+    (legend,) = plot_transfer(summary, num_classes=2).legends
+    assert {text.get_text() for text in legend.get_texts()} == {"guessing", *LEARNERS}
 
 
 @pytest.mark.slow
-def test_both_starts_learn_an_easy_task(tiny_checkpoint):
+def test_all_learn_an_easy_task(tiny_checkpoint):
     texts = [(f"{word} " * 12, label) for label, word in enumerate(("great", "awful")) for _ in range(30)]
     task = Task(("great", "awful"), texts, texts[::5])
     results = compare(task, tiny_checkpoint, label_counts=(8,), seeds=2, lrs=(3e-3,), num_steps=40)
-    assert [(result.start, result.seed) for result in results] == [
-        ("pre-trained", 1), ("random", 1), ("pre-trained", 2), ("random", 2)
-    ]  # fmt: skip
+    assert [(result.learner, result.seed) for result in results] == [(own, seed) for seed in (1, 2) for own in LEARNERS]
     assert all(result.accuracy == 1 for result in results)
-    assert results[:2] == compare(task, tiny_checkpoint, label_counts=(8,), seeds=1, lrs=(3e-3,), num_steps=40)
+    assert results[:3] == compare(task, tiny_checkpoint, label_counts=(8,), seeds=1, lrs=(3e-3,), num_steps=40)
