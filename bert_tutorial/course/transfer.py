@@ -3,7 +3,7 @@
 The task: which library does a docstring come from? Its texts are modules that were held out from pre-training; those
 with labels to learn from and those for the test come from different modules. The libraries' names are taken out.
 
-Source: Devlin et al. 2018, sections 4 and 5.1 (fine-tuning, and what pre-training gives to it).
+Source: Devlin et al. 2018, section 4, for the fine-tuning.
 """
 
 import random
