@@ -307,8 +307,8 @@ def draw_mlm_decoder(masked_positions, num_samples, num_words):
 
 
 @shows_text_as_it_is
-def draw_classifier(tokens, num_layers):
-    """Draw BERT as a classifier: all word pieces go in, only what stands above [CLS] is used.
+def draw_classifier(tokens, num_layers, pooling):
+    """Draw BERT as a classifier: all word pieces go in, and one vector for the whole text goes on.
 
     Parameters
     ----------
@@ -316,6 +316,8 @@ def draw_classifier(tokens, num_layers):
         Of one text, [CLS] and [SEP] included.
     num_layers : int
         Of BERT.
+    pooling : {"pooler", "cls", "mean"}
+        As for `BERTClassifier`.
 
     Returns
     -------
@@ -324,24 +326,30 @@ def draw_classifier(tokens, num_layers):
     figure, axes = _axes(max(8, len(tokens)), 4.4)
     step, width, height, middle = 1.6, 1.36, 0.6, 0.68
     right = step * (len(tokens) - 1) + width
+    read = range(len(tokens)) if pooling == "mean" else [0]
+    centre, reach = (right / 2, right) if pooling == "mean" else (middle, 2.9 * step)
 
     def arrow(x, bottom, top, colour="black"):
         _arrow(axes, (x, bottom), (x, top), color=colour)
 
     for place, token in enumerate(tokens):
-        left, read = place * step, place == 0
+        left, colour, ink = place * step, *((BLUE, "black") if place in read else (GRAY, "gray"))
         _box(axes, left, 0, width, height, token, edge="gray", fontsize=9, **MONOSPACE)
         arrow(left + middle, 0.6, 1, "gray")
-        arrow(left + middle, 2.2, 2.6, "black" if read else "gray")
-        _box(axes, left, 2.6, width, height, f"$h_{{{place}}}$", BLUE if read else GRAY, "gray", parse_math=True)
+        arrow(left + middle, 2.2, 2.6, ink)
+        _box(axes, left, 2.6, width, height, f"$h_{{{place}}}$", colour, "gray", parse_math=True)
     _box(axes, 0, 1, right, 1.2, f"BERT encoder, {num_layers} layers (pre-trained)", YELLOW, "gray")
-    for bottom, text, colour in (
-        (3.6, "pooler: dense, tanh (pre-trained)", YELLOW),
-        (4.6, "dropout, dense (new)", ORANGE),
-        (5.6, "two scores: negative, positive", "white"),
-    ):
-        arrow(middle, bottom - 0.4, bottom)
-        _box(axes, 0, bottom, 2.9 * step, height, text, colour, "gray")
-    _write(axes, (2.9 * step + right) / 2, 3.9, "the other vectors are not used", color="#555555")
+    pooled = {
+        "pooler": [("pooler: dense, tanh (pre-trained)", YELLOW)],
+        "cls": [],
+        "mean": [("mean of them all", BLUE)],
+    }
+    above = [*pooled[pooling], ("dropout, dense (new)", ORANGE), ("two scores: negative, positive", "white")]
+    for row, (text, colour) in enumerate(above):
+        for x in [centre] if row else [place * step + middle for place in read]:
+            arrow(x, row + 3.2, row + 3.6)
+        _box(axes, 0, row + 3.6, reach, height, text, colour, "gray")
+    if pooling != "mean":
+        _write(axes, (reach + right) / 2, 3.9, "the other vectors are not used", color="#555555")
     axes.set(xlim=(-0.2, right + 0.2), ylim=(-0.2, 6.4))
     return figure

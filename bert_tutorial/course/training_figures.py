@@ -177,13 +177,15 @@ class LearningCurve:
 
 
 @shows_text_as_it_is
-def plot_runs(histories):
-    """Draw several trainings for two classes: the loss of each epoch, and the test accuracy in the end.
+def plot_runs(histories, baseline):
+    """Draw several trainings for two classes, each with one or more seeds: losses, and the test accuracies in the end.
 
     Parameters
     ----------
-    histories : dict of str to list of dict
-        A name for each run, and what `train_loop` returned; at most seven.
+    histories : dict of str to list of list of dict
+        A name for each training, and what `train_loop` returned for each seed; at most seven names.
+    baseline : tuple of str and float
+        What to compare with, and its test accuracy.
 
     Returns
     -------
@@ -194,23 +196,23 @@ def plot_runs(histories):
     ValueError
         More than can be told apart.
     """
-    figure, (left, right) = open_axes(9, 3, 2)
-    rows = range(len(histories))
-    for row, (_, history, (colour, _, marker)) in enumerate(with_looks(histories)):
-        epochs, losses = ([epoch[name] for epoch in history] for name in ("epoch", "train_loss"))
-        left.plot(epochs, losses, color=colour, marker=marker)
-        accuracy = history[-1]["test_accuracy"]
-        right.barh(row, accuracy, color=colour, height=0.6)
-        right.plot(0.03, row, color="white", marker=marker)
-        right.text(accuracy + 0.02, row, f"{accuracy:.2f}", va="center")
+    figure, (left, right) = open_axes(9, 0.35 * len(histories) + 1.6, 2)
+    for row, (_, seeds, (colour, line, marker)) in enumerate(with_looks(histories)):
+        for history in seeds:
+            epochs, losses = ([epoch[name] for epoch in history] for name in ("epoch", "train_loss"))
+            left.plot(epochs, losses, color=colour, linestyle=line, marker=marker, linewidth=1)
+        accuracies = [history[-1]["test_accuracy"] for history in seeds]
+        right.plot(accuracies, [row] * len(seeds), color=colour, linestyle="", marker=marker, alpha=0.8)
+        right.text(1.04, row, " ".join(f"{accuracy:.2f}" for accuracy in accuracies), va="center")
     guessing = {"color": "gray", "linewidth": 1, "linestyle": "--", "zorder": 0}
     left.axhline(np.log(2), **guessing)
-    left.set_xticks([epoch["epoch"] for epoch in max(histories.values(), key=len)])
+    left.set_xticks([epoch["epoch"] for epoch in max((seed for runs in histories.values() for seed in runs), key=len)])
     left.set(xlabel="epoch", ylabel=f"training loss; guessing: {np.log(2):.2f}", ylim=(0, None))
-    right.axvline(0.5, **guessing)
-    right.set_yticks(rows, histories)
-    right.invert_yaxis()
-    right.set(xlim=(0, 1.1), xlabel="test accuracy; guessing: 0.5")
+    right.axvline(0.5, label="guessing", **guessing)
+    right.axvline(baseline[1], color="black", linewidth=1, linestyle=":", zorder=0, label=baseline[0])
+    right.set_yticks(range(len(histories)), histories)
+    right.set(xlim=(0.4, 1.02), ylim=(len(histories) - 0.5, -0.5), xlabel="test accuracy, a point for each seed")
+    figure.legend(*right.get_legend_handles_labels(), loc="outside upper right", ncols=2, frameon=False)
     return figure
 
 

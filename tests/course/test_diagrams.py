@@ -110,8 +110,16 @@ def test_input_shows_segments_and_padding():
     assert [text for text in written(figure) if text in tokens] == tokens
 
 
-def test_classifier_shows_every_word_piece():
+@pytest.mark.parametrize(("pooling", "read"), [("pooler", 1), ("cls", 1), ("mean", 4)])
+def test_classifier_shows_every_word_piece_and_what_is_read(pooling, read):
     tokens = ["[CLS]", "great", "film", "[SEP]"]
-    texts = written(draw_classifier(tokens, 6))
+    figure = draw_classifier(tokens, 6, pooling)
+    texts = written(figure)
     assert [text for text in texts if text in tokens] == tokens
     assert any("6 layers" in text for text in texts)
+    assert [any(word in text for text in texts) for word in ("pooler", "mean")] == [
+        pooling == "pooler",
+        pooling == "mean",
+    ]
+    colours = [patch.get_facecolor() for patch in figure.axes[0].patches][1:8:2]  # of the vectors
+    assert [colour == colours[0] for colour in colours] == [place < read for place in range(4)]

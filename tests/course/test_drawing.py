@@ -67,7 +67,7 @@ def test_source_is_shown_as_it_is(monkeypatch):
         lambda: plot_padding({PRICE: [([2, 4], 8)]}),
         lambda: plot_learning_rate({PRICE: CURVE}),
         lambda: plot_confusion(np.array([[8, 2], [1, 9]]), (PRICE, "b")),
-        lambda: plot_runs({PRICE: HISTORY}),
+        lambda: plot_runs({PRICE: [HISTORY]}, (PRICE, 0.9)),
         lambda: plot_reliability({PRICE: BINS}),
         lambda: plot_text_pca({PRICE: MATRIX}, [1, 0]),
         lambda: plot_attributions([PRICE, "a"], {PRICE: CURVE[:2], "two": CURVE[:2]}),
@@ -77,7 +77,7 @@ def test_source_is_shown_as_it_is(monkeypatch):
         lambda: draw_input([PRICE, "a"], [0, 1], 2),
         lambda: draw_embeddings([PRICE, "a"], [0, 1]),
         lambda: draw_ns_classifier([PRICE, "a"], [0, 1]),
-        lambda: draw_classifier([PRICE, "a"], 2),
+        lambda: draw_classifier([PRICE, "a"], 2, "mean"),
     ],
 )
 def test_a_dollar_is_no_mathematics(draw):
@@ -96,7 +96,7 @@ def test_a_dollar_is_no_mathematics(draw):
         (plot_losses, CURVE),
         (plot_cosines_by_layer, MATRIX),
         (plot_learning_rate, CURVE),
-        (plot_runs, HISTORY),
+        (lambda runs: plot_runs(runs, ("counting words", 0.9)), [HISTORY]),
     ],
 )
 def test_every_curve_is_drawn_or_refused(draw, curve):

@@ -98,18 +98,22 @@ def test_learning_curve_leaves_d2l_and_pyplot_as_they_were(screen):
     assert not d2l.plt.get_fignums(), "pyplot would show the Animator's figure a second time"
 
 
-def test_runs_show_each_loss_and_the_last_accuracy():
-    def history(*losses):
-        return [{"epoch": i, "train_loss": loss, "test_accuracy": 1 - loss} for i, loss in enumerate(losses, start=1)]
+def history(*losses):
+    return [{"epoch": i, "train_loss": loss, "test_accuracy": 1 - loss} for i, loss in enumerate(losses, start=1)]
 
-    left, right = plot_runs({"good": history(0.5, 0.25), "bad": history(0.75, 0.75)}).axes
-    assert [list(line.get_ydata()) for line in left.lines[:2]] == [[0.5, 0.25], [0.75, 0.75]]
-    assert [patch.get_width() for patch in right.patches] == [0.75, 0.25]
+
+def test_runs_show_each_loss_and_each_seeds_last_accuracy():
+    runs = {"good": [history(0.5, 0.25), history(0.5, 0.125)], "bad": [history(0.75, 0.75)]}
+    left, right = plot_runs(runs, ("counting words", 0.9)).axes
+    assert [list(line.get_ydata()) for line in left.lines[:3]] == [[0.5, 0.25], [0.5, 0.125], [0.75, 0.75]]
+    assert left.lines[0].get_color() == left.lines[1].get_color() != left.lines[2].get_color()
+    assert [list(line.get_xdata()) for line in right.lines[:2]] == [[0.75, 0.875], [0.25]]
+    assert [text.get_text() for text in right.texts] == ["0.75 0.88", "0.25"]
+    assert [list(line.get_xdata()) for line in right.lines if line.get_label() == "counting words"] == [[0.9, 0.9]]
 
 
 def test_runs_of_different_lengths_have_all_their_epochs():
-    history = [{"epoch": i, "train_loss": 0.5, "test_accuracy": 0.5} for i in (1, 2, 3)]
-    left, _ = plot_runs({"long": history, "short": history[:1]}).axes
+    left, _ = plot_runs({"long": [history(0.5, 0.5, 0.5)], "short": [history(0.5)]}, ("counting words", 0.9)).axes
     assert list(left.get_xticks()) == [1, 2, 3]
 
 
