@@ -19,7 +19,7 @@ from bert_tutorial import (
     pretrain_loop,
     train_loop,
 )
-from bert_tutorial.course.transfer import Task, compare
+from bert_tutorial.course.transfer import LEARNERS, Task, compare
 from bert_tutorial.machine import operators
 from bert_tutorial.machine.cpu import cpu_flags
 from bert_tutorial.machine.cuda import mxnet_has_cuda
@@ -138,4 +138,4 @@ def test_published_heads(ctx):
 def test_comparing_two_starts(tiny_checkpoint, ctx):
     task = Task(("great", "awful"), REVIEWS, REVIEWS)
     results = compare(task, tiny_checkpoint, label_counts=(4,), seeds=1, lrs=(1e-3,), num_steps=2, ctx=ctx)
-    assert [result.start for result in results] == ["pre-trained", "random"]
+    assert [result.learner for result in results] == list(LEARNERS)
