@@ -233,8 +233,8 @@ def baseline(data, train_limit, test_limit, as_json):
 @main.command(context_settings=_defaults_of(pretrain_corpus))
 @click.option(
     "--corpus",
-    help="docstrings (of the libraries installed with the course), imdb (its unlabelled reviews), or a path: a folder "
-    "of text files, or a folder or archive laid out as aclImdb.",
+    help="docstrings (of the libraries installed with the course), imdb (its reviews but those for the test), or a "
+    "path: a folder of text files, or a folder or archive laid out as aclImdb.",
 )
 @click.option("--limit", type=click.IntRange(2), help="Use this many documents.  [default: all]")
 @click.option("--pretrained", help="Go on from this BERT: a name or a folder, as for finetune.  [default: a new BERT]")

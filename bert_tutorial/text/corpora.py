@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from ..machine.fetching import cache_dir
 from ..machine.files import write_text
 from .docstrings import python_files, read_modules
-from .imdb import find_json, load_unlabelled_reviews
+from .imdb import find_json, load_pretraining_reviews
 from .prose import split_lines, split_sentences
 from .reviews import draw
 
@@ -101,8 +101,8 @@ def load_corpus(name_or_path="docstrings", limit=None):
     ----------
     name_or_path : str or path, default "docstrings"
         "docstrings": the documentation inside Python's standard library and the libraries installed with this course.
-        "imdb": IMDB's unlabelled reviews, downloaded the first time. Or a path: a folder or archive with unlabelled
-        reviews as in `load_unlabelled_reviews`, a folder of `.txt` and `.md` files, or one such file.
+        "imdb": all of IMDB's reviews but those for the test, downloaded the first time. Or a path: a folder or archive
+        with reviews as in `load_pretraining_reviews`, a folder of `.txt` and `.md` files, or one such file.
     limit : int, optional
         Keep this many documents, drawn once for all: the same number gives the same documents.
 
@@ -128,7 +128,7 @@ def load_corpus(name_or_path="docstrings", limit=None):
             f"authors it belongs (licences BSD, PSF, MIT, Apache and alike); the course ships none of it"
         )
     elif name == "imdb" or _holds_reviews(path):
-        reviews = load_unlabelled_reviews(None if name == "imdb" else path, limit)
+        reviews = load_pretraining_reviews(None if name == "imdb" else path, limit)
         documents = [Document("imdb", (tuple(split_sentences(review)),)) for review in reviews]
         licence = "IMDB users' reviews, collected for research by Maas et al. 2011; the course ships none of it"
     elif path.exists():

@@ -73,13 +73,13 @@ def load_imdb(split, root=None, limit=None):
     return reviews.draw(limit)
 
 
-def load_unlabelled_reviews(root=None, limit=None):
-    """Load IMDB's reviews without labels, text for pre-training.
+def load_pretraining_reviews(root=None, limit=None):
+    """Load the reviews that pre-training may read: those without labels, and those to train on without theirs.
 
     Parameters
     ----------
     root : str or path, optional
-        As for `load_imdb`; the reviews are those of `train/unsup`, `unsup.jsonl` or `unsup.json`.
+        As for `load_imdb`; reviews without labels are those of `train/unsup`, `unsup.jsonl` or `unsup.json`.
     limit : int, optional
         Take this many reviews, drawn once for all: the same number gives the same reviews.
 
@@ -100,9 +100,10 @@ def load_unlabelled_reviews(root=None, limit=None):
     if root is None:
         root = fetch_imdb()
         remedy = "an earlier version of this course fetched it. Remove that folder and fetch imdb again"
-    scored = sorted(_read_scored_reviews(Path(root), "unsup"))
-    if not scored:
+    unlabelled = sorted(_read_scored_reviews(Path(root), "unsup"))
+    if not unlabelled:
         raise FileNotFoundError(f"{root} holds no unlabelled reviews: {remedy}")
+    scored = unlabelled + sorted(_read_scored_reviews(Path(root), "train"))
     return [clean_review(text, name) for _, name, text, _ in draw(scored, limit)]
 
 

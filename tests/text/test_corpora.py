@@ -43,7 +43,7 @@ def test_reviews_are_documents(reviews, layout, cache):
 
 def test_real_reviews(imdb_sample):
     corpus = load_corpus(imdb_sample)
-    assert len(corpus.documents) == 1500
+    assert len(corpus.documents) == 1500 + 2000
     lengths = [len(document.sentences) for document in corpus.documents]
     assert 5 < sum(lengths) / len(lengths) < 30
     assert not any("<br" in sentence for document in corpus.documents for sentence in document.sentences)

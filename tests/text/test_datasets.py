@@ -6,7 +6,7 @@ from bert_tutorial import load_reviews
 from bert_tutorial.cli import main
 from bert_tutorial.text import datasets
 from bert_tutorial.text.corpora import load_corpus
-from bert_tutorial.text.imdb import load_unlabelled_reviews
+from bert_tutorial.text.imdb import load_pretraining_reviews
 
 import gluonnlp as nlp
 import numpy as np
@@ -32,7 +32,7 @@ def test_no_bytes_give_anything_but_one_line_that_names_the_file(tmp_path_factor
     root = path.parent if "json" in name else path
     for load in (
         lambda: datasets.load_dataset(root, "train"),
-        lambda: load_unlabelled_reviews(root),
+        lambda: load_pretraining_reviews(root),
         lambda: load_corpus(root),
     ):
         said = complaint(load)

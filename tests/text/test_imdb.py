@@ -10,7 +10,7 @@ from collections import Counter
 from bert_tutorial import load_imdb
 from bert_tutorial.text import imdb
 from bert_tutorial.text.corpora import load_corpus
-from bert_tutorial.text.imdb import load_unlabelled_reviews
+from bert_tutorial.text.imdb import load_pretraining_reviews
 
 import pytest
 from hypothesis import given, settings
@@ -29,13 +29,14 @@ def test_every_source_gives_the_same_reviews(root):
 
 
 def test_every_source_gives_the_same_unlabelled_reviews(root):
-    reviews = load_unlabelled_reviews(root)
-    assert reviews == ["Not labelled.", "Nor this.", "Unknown."]
-    drawn = load_unlabelled_reviews(str(root), limit=2)
-    assert drawn == load_unlabelled_reviews(root, limit=2)
+    reviews = load_pretraining_reviews(root)
+    assert reviews[:3] == ["Not labelled.", "Nor this.", "Unknown."]
+    assert sorted(reviews[3:]) == ["Bad.", "Good. Very good.", "Nice enough.", "Poor."], "and none of the test"
+    drawn = load_pretraining_reviews(str(root), limit=2)
+    assert drawn == load_pretraining_reviews(root, limit=2)
     assert drawn == [review for review in reviews if review in drawn], "in their order"
     assert len(drawn) == 2
-    assert load_unlabelled_reviews(root, limit=9) == reviews
+    assert load_pretraining_reviews(root, limit=9) == reviews
 
 
 @pytest.mark.parametrize("name", ["train.jsonl", "train.json"])
@@ -81,7 +82,7 @@ def load_train(path):
     return load_imdb("train", path)
 
 
-@pytest.mark.parametrize("load", [load_train, load_unlabelled_reviews, load_corpus])
+@pytest.mark.parametrize("load", [load_train, load_pretraining_reviews, load_corpus])
 @pytest.mark.parametrize("mode", ["gz", "bz2", "xz", "zip", "other"])
 @pytest.mark.parametrize("damage", ["cut", "changed"])
 def test_a_damaged_archive_is_one_error_that_names_it(folder, tmp_path, load, mode, damage):
@@ -174,7 +175,7 @@ def test_missing_things_are_errors(folder, tmp_path):
         load_imdb("train", tmp_path / "bare")
     with pytest.raises(ValueError, match="dev"):
         load_imdb("dev", folder)
-    for load in (load_unlabelled_reviews, lambda *args, **kwargs: load_imdb("train", *args, **kwargs)):
+    for load in (load_pretraining_reviews, lambda *args, **kwargs: load_imdb("train", *args, **kwargs)):
         with pytest.raises(ValueError, match="limit"):
             load(folder, limit=0)
 
@@ -196,7 +197,7 @@ def test_download_tries_the_hosts_in_order_and_keeps_json(folder, tmp_path, monk
     assert len(load_imdb("test")) == 2
     assert len(asked) == 2, "the second split came from the cache"
     assert sorted(p.name for p in (tmp_path / "cache/imdb").iterdir()) == ["test.jsonl", "train.jsonl", "unsup.jsonl"]
-    assert len(load_unlabelled_reviews()) == 3
+    assert len(load_pretraining_reviews()) == 7
 
 
 def test_gluonnlp_is_the_last_source(cache, monkeypatch):
@@ -209,7 +210,7 @@ def test_gluonnlp_is_the_last_source(cache, monkeypatch):
         path.write_text(json.dumps([[f"From {path.name}.", 0]]))
 
     monkeypatch.setattr(imdb, "download", download)
-    assert load_unlabelled_reviews() == ["From unsup.json."]
+    assert load_pretraining_reviews() == ["From unsup.json.", "From train.json."]
     assert asked == {f"{split}.json": known_hash for split, known_hash in imdb.GLUONNLP_HASHES.items()}
     assert len(set(asked.values())) == 3
 
@@ -219,14 +220,14 @@ def test_a_cache_from_before_there_were_unlabelled_reviews(cache, folder):
     (as_json(folder, cache / "imdb") / "unsup.json").unlink()
     assert len(load_imdb("train")) == 4
     with pytest.raises(FileNotFoundError, match="Remove that folder"):
-        load_unlabelled_reviews()
+        load_pretraining_reviews()
 
 
 def test_missing_unlabelled_reviews_are_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
-        load_unlabelled_reviews(tmp_path / "nowhere")
+        load_pretraining_reviews(tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match="no unlabelled reviews"):
-        load_unlabelled_reviews(tmp_path)
+        load_pretraining_reviews(tmp_path)
 
 
 def test_real_archive(imdb_sample):
