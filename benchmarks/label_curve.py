@@ -2,7 +2,8 @@
 
 Pre-trained BERTs, the first of them from random weights, and two bags of words learn from the same reviews of IMDB,
 which each seed draws anew. The recipe is that of `few_labels`, but for the learning rate: a rate that suits one network
-teaches another nothing, so each has its own, chosen on training reviews. It takes hours; `--show` prints what there is.
+teaches another nothing, so each has its own, chosen on training reviews. All networks read equally much of a review;
+the bags of words read all of it. It takes hours; `--show` prints what there is.
 """
 
 import math
@@ -39,9 +40,13 @@ def recipe(labels):
 
 
 def networks(pretrained):
-    """What makes each network another, as settings: those with given names, and the first of them untrained."""
+    """What makes each network another, as settings: those with given names, and the first of them untrained.
+
+    All read as much of a review as the one with the fewest positions can.
+    """
+    positions = (model_arguments(read_config(pretrained_folder(name)))["max_length"] for name in pretrained)
+    length = min(BASE["max_length"], *positions)
     for start, name in (*(("pre-trained", name) for name in pretrained), ("random", pretrained[0])):
-        length = min(BASE["max_length"], model_arguments(read_config(pretrained_folder(name)))["max_length"])
         weights = digest_of_weights(start, name)
         shape = {"max_length": length, "readings": [f"head {length}"]}
         yield {"start": start, "pretrained": name, "weights": weights, **shape}

@@ -14,11 +14,13 @@ from benchmarks import few_labels, label_curve, readings
 from benchmarks.readings import WAYS, score
 from benchmarks.results import Results
 from benchmarks.trainings import ParameterMean, decay_rates, digest_of_reviews, start
+from bert_tutorial.weights.config import read_config
 
 import mxnet as mx
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from golden_weights import GOLDEN
 from hypothesis import given
 from hypothesis import strategies as st
 from mxnet import nd
@@ -194,6 +196,15 @@ def test_few_labels_are_read_often_enough(labels):
     settings = label_curve.recipe(labels)
     assert settings["epochs"] >= few_labels.BASE["epochs"]
     assert settings["epochs"] * math.ceil(labels / settings["batch_size"]) >= 100
+
+
+def test_all_networks_of_the_curve_read_equally_much():
+    positions = read_config(GOLDEN / "one-layer")["max_position_embeddings"]
+    assert positions < 64, "fewer than small has"
+    found = list(label_curve.networks(["small", str(GOLDEN / "one-layer")]))
+    assert [row["start"] for row in found] == ["pre-trained", "pre-trained", "random"]
+    assert [row["pretrained"] for row in found] == ["small", str(GOLDEN / "one-layer"), "small"]
+    assert {(row["max_length"], *row["readings"]) for row in found} == {(positions, f"head {positions}")}
 
 
 @pytest.mark.slow
