@@ -18,9 +18,9 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10,<3.13",
     packages=[*find_packages(here, include=["bert_tutorial*"]), "bert_tutorial.data"],
-    # The reviews and the small model stay in the clone's data/ folder, where readers look for them.
+    # The reviews, sentences and models stay in the clone's data/ folder, where readers look for them.
     package_dir={"bert_tutorial.data": "data"},
-    package_data={"bert_tutorial.machine": ["operators.cc"], "bert_tutorial.data": ["*", "small/*"]},
+    package_data={"bert_tutorial.machine": ["operators.cc"], "bert_tutorial.data": ["*", "*/*"]},
     install_requires=[
         "mxnet==1.9.1",
         "gluonnlp==0.10.0",

@@ -32,7 +32,7 @@ def plot_pretraining(history):
         colour, marker = (NEGATIVE, "s") if "ns" in name else (POSITIVE, "o")
         axes.plot(steps, [row[name] for row in history], color=colour, marker=marker)
     mlm_loss.set(title="masked word pieces", ylabel="training loss")
-    mlm_right.set(xlabel="step", ylabel="right in held-out text", ylim=(0, None))
+    mlm_right.set(xlabel="step", ylabel="right in held-out text")
     ns_loss.set(title="next sentences")
     ns_right.set(xlabel="step")
     for axes, coin, other in ((ns_loss, np.log(2), 0.45), (ns_right, 0.5, 0.75)):

@@ -35,6 +35,7 @@ MINILM_HASHES = {
     "model.safetensors": "sha256:53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     "vocab.txt": UNCASED_VOCAB_HASH,
 }
+SHIPPED = ("small", "small-2400")  # folders of `data`
 BERT_BASE_CONFIG = pretrained_config(
     vocab_size=30522, units=768, hidden_size=3072, num_heads=12, num_layers=12, dropout=0.1
 )
@@ -73,14 +74,14 @@ def pretrained_folder(name_or_path):
             raise ValueError(f"{name!r} is not of the form hf:ORG/NAME")
         source = (f"Hugging Face hub ({repository})", lambda folder: _write_from_hub(repository, folder))
         return fetch(f"hf/{repository}", [source], read_tensors)
-    if name == "small":
+    if name in SHIPPED:
         folder = shipped_file(name)
         if not folder.is_dir():
-            raise FileNotFoundError(f"small comes with the course, but {folder} is not there: get the course again")
+            raise FileNotFoundError(f"{name} comes with the course, but {folder} is not there: get the course again")
     else:
         folder = Path(name)
         if not folder.is_dir():
-            names = "small, minilm-l6, bert-base or hf:ORG/NAME"
+            names = f"{', '.join(SHIPPED)}, minilm-l6, bert-base or hf:ORG/NAME"
             raise FileNotFoundError(f"no folder {name!r}, and not a name either: use {names}")
     for file in WEIGHTS_FILES:
         if not (folder / file).is_file():

@@ -2,7 +2,7 @@
 
 import json
 
-from bert_tutorial import FastTokenizer, fill_mask, load_corpus, load_for_pretraining
+from bert_tutorial import FastTokenizer, fill_mask, load_corpus, load_for_pretraining, pretrain_loop
 from bert_tutorial.machine.fetching import shipped_file
 from bert_tutorial.text.pretraining_examples import Examples
 from bert_tutorial.text.sentence_pairs import tokenize_corpus
@@ -27,8 +27,24 @@ def test_it_fills_in_sensible_words(text, sensible):
     assert guesses[0][1] > 0.1
 
 
-def test_it_is_small_enough_to_ship():
-    assert sum(file.stat().st_size for file in shipped_file("small").iterdir()) < 8_000_000
+@pytest.mark.parametrize(("name", "limit"), [("small", 8_000_000), ("small-2400", 3_000_000)])
+def test_they_are_small_enough_to_ship(name, limit):
+    assert sum(file.stat().st_size for file in shipped_file(name).iterdir()) < limit
+
+
+@pytest.mark.slow
+def test_small_2400_is_about_to_leave_the_plateau():
+    """A few steps more, and it guesses much better."""
+    net, vocabulary = load_for_pretraining("small-2400")
+    tokenizer = FastTokenizer(vocabulary)
+    train, held_out = (
+        Examples(tokenize_corpus(part.documents, tokenizer), vocabulary) for part in load_corpus().split()
+    )
+    frequencies = word_frequencies(train.corpus, len(vocabulary))
+    before = evaluate_pretraining(net, held_out, mx.cpu(), frequencies, limit=1024)
+    assert before.perplexity > before.baseline_perplexity / 3
+    history = pretrain_loop(net, train, held_out, 300, 2e-3, mx.cpu(), rounds=1, seed=1)
+    assert history[-1]["valid_perplexity"] < 0.85 * before.perplexity
 
 
 @pytest.mark.slow
