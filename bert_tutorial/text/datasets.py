@@ -7,7 +7,8 @@ from gluonnlp.data import ConcatDataset, train_valid_split
 
 from ..machine.fetching import shipped_file
 from .imdb import load_imdb
-from .tables import TABLES, load_reviews
+from .rows import TABLES
+from .tables import load_reviews
 
 SHIPPED = {"sample": "reviews.tsv", "sentences": "sentences.tsv"}
 
