@@ -16,17 +16,20 @@ from .blocks import (  # noqa: E402
 from .classifier import SentimentClassifier, predict_sentiment  # noqa: E402
 from .doctor import doctor  # noqa: E402
 from .encoder import BERTEncoder, BERTModel  # noqa: E402
-from .finetuning import finetune_reviews, train_loop  # noqa: E402
+from .finetuning import finetune_reviews, finetune_task  # noqa: E402
 from .heads import BERTClassifier, BERTForPreTraining, MLMDecoder, NSClassifier  # noqa: E402
 from .machine.devices import choose_device  # noqa: E402
 from .machine.seeds import seed_everything  # noqa: E402
 from .precision import set_precision  # noqa: E402
 from .pretraining import fill_mask, pretrain_corpus, pretrain_loop  # noqa: E402
+from .tasks.classify import TextClassifier  # noqa: E402
+from .tasks.regress import TextRegressor  # noqa: E402
 from .text.corpora import load_corpus  # noqa: E402
 from .text.imdb import load_imdb  # noqa: E402
 from .text.tables import load_reviews  # noqa: E402
 from .text.vocabulary import load_vocabulary  # noqa: E402
 from .text.wordpiece import FastTokenizer  # noqa: E402
+from .training.loop import train_loop  # noqa: E402
 from .training.recipe import Recipe  # noqa: E402
 from .training.scoring import evaluate, wilson_interval  # noqa: E402
 from .weights.config import pretrained_config  # noqa: E402
@@ -49,11 +52,14 @@ __all__ = [
     "PositionalEncoding",
     "Recipe",
     "SentimentClassifier",
+    "TextClassifier",
+    "TextRegressor",
     "choose_device",
     "doctor",
     "evaluate",
     "fill_mask",
     "finetune_reviews",
+    "finetune_task",
     "load_corpus",
     "load_for_pretraining",
     "load_imdb",

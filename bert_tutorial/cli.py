@@ -16,7 +16,7 @@ import mxnet as mx
 from .baselines import score_baselines
 from .classifier import LABELS, SentimentClassifier
 from .doctor import doctor as show_doctor
-from .finetuning import finetune_reviews
+from .finetuning import TASKS, finetune_reviews, finetune_task
 from .heads import POOLINGS
 from .machine.devices import choose_device
 from .machine.fetching import FetchError
@@ -25,6 +25,7 @@ from .machine.interrupts import keep_interrupts
 from .precision import DTYPES
 from .pretraining import pretrain_corpus
 from .quantization import quantize
+from .tasks.model import task_of
 from .text.datasets import load_datasets
 from .text.imdb import fetch_imdb
 from .text.reviews import decode
@@ -33,7 +34,7 @@ from .training.launching import LOOPBACK, WorkerError
 from .training.launching import launch as launch_workers
 from .training.progress import TrainingDivergedError
 from .training.run_folder import CHECKPOINT, RunFinishedError, claim, make_folder, settings_of
-from .training.scoring import evaluate
+from .training.scoring import evaluate, wilson_interval
 from .training.workers import join_workers
 from .weights.sources import pretrained_folder
 
@@ -177,6 +178,15 @@ def fetch(names, everything, folder):
 
 
 @main.command(context_settings=_defaults_of(finetune_reviews))
+@click.option(
+    "--task",
+    type=click.Choice(list(TASKS)),
+    default=SentimentClassifier.task,
+    help="What is learned: sentiment, or from a table of your own, with the columns split, label, text and, for pairs, "
+    "text_b, classify (any labels) or regress (a number).",
+)
+@click.option("--multi-label", is_flag=True, help='For classify: a text may have several labels, as in "a|b", or none.')
+@click.option("--class-weights", is_flag=True, help="For classify: rare classes count as much as frequent ones.")
 @click.option("--pretrained", help="small, minilm-l6, bert-base, hf:ORG/NAME, or a folder.")
 @data_option
 @no_cache_option
@@ -192,18 +202,30 @@ def fetch(names, everything, folder):
     "[default: as the checkpoint was last trained to be read]",
 )
 @click.option("--lr", type=float, help="Peak of the learning rate; 2e-5 to 5e-5 for BERT base.")
+@click.option(
+    "--patience", type=click.IntRange(1), help="Stop when so many epochs in a row were no better.  [default: never]"
+)
+@click.option("--accumulate", type=click.IntRange(1), help="Batches whose gradients make one step.")
+@click.option("--layer-decay", type=click.FloatRange(0, min_open=True), help="Of the learning rate, a layer down.")
+@click.option("--freeze", type=click.IntRange(0), help="Train neither the embeddings nor so many of the lowest layers.")
 @precision_option
 @seed_option
 @output_option(default="runs/finetuned")
 @resume_option
 @overwrite_option
-def finetune(output, no_cache, **settings):
-    """Fine-tune a pre-trained BERT for sentiment, and score it on the test split."""
+def finetune(task, output, no_cache, multi_label, class_weights, **settings):
+    """Fine-tune a pre-trained BERT for sentiment, or for a task of your own, and score it on the test split."""
     workers = join_workers()
+    settings |= {"output": output, "workers": workers}
     with _resumable(output):
-        _, _, score = finetune_reviews(**settings, output=output, cached=not no_cache, workers=workers)
+        if task == SentimentClassifier.task:
+            if multi_label or class_weights:
+                raise click.UsageError("--multi-label and --class-weights are for --task classify")
+            _, _, score = finetune_reviews(**settings, cached=not no_cache)
+        else:
+            _, _, score = finetune_task(task, **settings, multi_label=multi_label, class_weights=class_weights)
     if workers.rank == 0:
-        click.echo(f"test {_accuracy(score)} on {score.count} texts; saved in {output}")
+        click.echo(f"test {_describe(score, but='loss')}; saved in {output}")
     workers.leave()
 
 
@@ -317,13 +339,19 @@ def launch(workers, servers, hosts, address, command):
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object: accuracy, loss, count, interval.")
 def evaluate_command(folder, data, no_cache, limit, batch_size, int8, as_json):
     """Score the classifier in DIR on the test split."""
-    test = load_datasets(data, "test", limit)
-    classifier = _load(folder, int8)
-    score = evaluate(classifier.net, classifier.batches(test, batch_size, cached=not no_cache), classifier.ctx)
-    if as_json:
-        click.echo(json.dumps({**score._asdict(), "interval": score.interval}))
+    model = _load(folder, int8)
+    if model.task == SentimentClassifier.task:
+        batches = model.batches(load_datasets(data, "test", limit), batch_size, cached=not no_cache)
+        evaluation = evaluate(model.net, batches, model.ctx)
+        score = {**evaluation._asdict(), "interval": evaluation.interval}
     else:
-        click.echo(f"{_accuracy(score)}, loss {score.loss:.4f} on {score.count} texts")
+        score = model.score(model.read(data, "test", limit, **model.options), batch_size)
+    if as_json:
+        click.echo(json.dumps(score))
+        return
+    click.echo(_describe(score))
+    if "confusion" in score:
+        _print_confusion(model.labels, score["confusion"])
 
 
 @main.command()
@@ -343,14 +371,21 @@ def predict(folder, texts, file, as_json, batch_size, int8):
     for i, text in enumerate(texts, start=1):
         if not text.strip():
             raise ValueError(f"text {i} is empty")
-    classifier = _load(folder, int8)
-    for text, positive in zip(texts, classifier.predict(texts, batch_size).tolist(), strict=True):
-        label = LABELS[positive > 0.5]
-        probability = max(positive, 1 - positive)
+    model = _load(folder, int8)
+    pairs = [text.split("\t", 1) for text in texts]
+    if model.task == SentimentClassifier.task:
+        answers = (_sentiment(positive) for positive in model.predict(texts, batch_size).tolist())
+    elif any(len(pair) == 2 for pair in pairs):
+        if alone := [i for i, pair in enumerate(pairs, start=1) if len(pair) == 1]:
+            raise ValueError(f"text {alone[0]} has no tab, but others do: between the texts of a pair there is one")
+        answers = model.answer(*map(list, zip(*pairs, strict=True)), batch_size=batch_size)
+    else:
+        answers = model.answer(texts, batch_size=batch_size)
+    for text, answer in zip(texts, answers, strict=True):
         if as_json:
-            click.echo(json.dumps({"text": text, "label": label, "probability": probability}, ensure_ascii=False))
+            click.echo(json.dumps({"text": text, **answer}, ensure_ascii=False))
         else:
-            click.echo(f"{label}  {probability:.3f}  {text}")
+            click.echo("  ".join([*map(_shown, answer.values()), text]))
 
 
 @contextmanager
@@ -370,9 +405,37 @@ def _how_to_resume(output):
     return ""
 
 
-def _accuracy(score):
-    low, high = score.interval
-    return f"accuracy {score.accuracy:.4f} (95 %: {low:.3f} to {high:.3f})"
+def _sentiment(positive):
+    return {"label": LABELS[positive > 0.5], "probability": max(positive, 1 - positive)}
+
+
+def _shown(value):
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {number:.3f}" for name, number in value.items()) or "none"
+    return value if isinstance(value, str) else f"{value:.3f}"
+
+
+def _describe(score, but=None):
+    """The metrics of a task in one line, but for one of them."""
+    score = score if isinstance(score, dict) else score._asdict()
+    words = [
+        f"{name.replace('_', ' ')} {value:.4f}"
+        for name, value in score.items()
+        if isinstance(value, float) and name != but
+    ]
+    if "accuracy" in score:
+        low, high = wilson_interval(round(score["accuracy"] * score["count"]), score["count"])
+        words[0] += f" (95 %: {low:.3f} to {high:.3f})"
+    return f"{', '.join(words)} on {score['count']} texts"
+
+
+def _print_confusion(labels, confusion):
+    """A row for each true class, a column for each answer."""
+    width = max(map(len, labels))
+    size = max(5, *(len(f"{number}") + 1 for row in confusion for number in row))
+    click.echo(f"\n{'':<{width}}" + "".join(f"{label[: size - 1]:>{size}}" for label in labels) + "   answered")
+    for label, row in zip(labels, confusion, strict=True):
+        click.echo(f"{label:<{width}}" + "".join(f"{number:>{size}}" for number in row))
 
 
 def _print_pretraining_score(score, most_frequent):
@@ -394,7 +457,10 @@ def _print_pretraining_score(score, most_frequent):
 
 def _load(folder, int8):
     ctx = mx.cpu() if int8 else choose_device()[0]
-    classifier = SentimentClassifier.load(folder, ctx)
+    task = task_of(folder)
+    if task not in TASKS:
+        raise ValueError(f"{folder} was fine-tuned for the task {task!r}, which this version does not know")
+    model = TASKS[task].load(folder, ctx)
     if int8:
-        quantize(classifier.net)
-    return classifier
+        quantize(model.net)
+    return model

@@ -1,40 +1,42 @@
-"""Fine-tuning a pre-trained BERT: the recipe for reviews, and the loop for any classifier.
+"""Fine-tuning a pre-trained BERT: the recipe for reviews, and that for a task of your own.
 
 In the shape comments: B samples, L positions.
 
 Source: Devlin et al. 2018, sections 3.2 and A.3.
 """
 
-import math
-from dataclasses import dataclass
+from operator import attrgetter, itemgetter
 from typing import NamedTuple
 
-from mxnet import autograd, gluon
+from mxnet import gluon
 
 from .classifier import SentimentClassifier
 from .machine.devices import choose_device
 from .machine.seeds import seed_everything
 from .precision import set_precision
+from .tasks.classify import TextClassifier, balanced_weights
+from .tasks.model import TaskModel
+from .tasks.regress import TextRegressor
 from .text.datasets import load_datasets, split_off_validation
-from .training.devices import shares
-from .training.gluon_trainer import waits_for_input
-from .training.recipe import Recipe, require_count
-from .training.restoring import only_values_change
-from .training.run import Objective, Training, in_groups
+from .training.layers import decay_rates, freeze_layers
+from .training.loop import train_loop
+from .training.recipe import Recipe
 from .training.run_folder import RunFolder, settings_of
-from .training.scoring import Evaluation, count_right, evaluate, losses_of
+from .training.scoring import evaluate
 from .training.workers import ALONE
 
 MINIMUM_FOR_VALIDATION = 1000  # reviews; a tenth of fewer cannot tell one epoch from another
-PAPER = Recipe()
+
+
+TASKS = {model.task: model for model in (SentimentClassifier, TextClassifier, TextRegressor)}
 
 
 class FineTuned(NamedTuple):
-    """What `finetune_reviews` gives."""
+    """What `finetune_reviews` and `finetune_task` give."""
 
-    classifier: SentimentClassifier
+    classifier: TaskModel
     history: list  # as of `train_loop`
-    score: Evaluation  # of the test reviews, in float32
+    score: object  # of the test split, in float32: an Evaluation of reviews, else a dict of metrics
 
 
 def finetune_reviews(
@@ -48,6 +50,10 @@ def finetune_reviews(
     max_length=256,
     pooling=None,
     lr=1e-4,
+    patience=None,
+    accumulate=1,
+    layer_decay=1.0,
+    freeze=0,
     precision="float32",
     seed=1,
     cached=True,
@@ -78,6 +84,15 @@ def finetune_reviews(
         As for `SentimentClassifier.from_pretrained`.
     lr : float, default 1e-4
         The learning rate's peak. The default suits `minilm-l6`; BERT base wants 2e-5 to 5e-5 (section A.3).
+    patience : int, optional
+        Stop when as many epochs in a row were no better than the best before them, on a tenth of the training reviews,
+        however few there are.
+    accumulate : int, default 1
+        Batches whose gradients make one step.
+    layer_decay : float, default 1
+        As for `decay_rates`.
+    freeze : int, default 0
+        As for `freeze_layers`.
     precision : {"float32", "float16", "bfloat16"}
         Of the dense layers in training, as for `set_precision`. The result is scored and saved in float32.
     seed : int, default 1
@@ -107,208 +122,195 @@ def finetune_reviews(
     """
     with RunFolder(output, settings_of(locals()), resume, overwrite, workers) as folder:
         train, test = load_datasets(data, "train", train_limit), load_datasets(data, "test", test_limit)
-        ctx, reason = choose_device() if ctx is None else (ctx, "as asked")
-        print(f"seed {seed}, device {ctx} ({reason})", flush=True)
-        seed_everything(seed)
+        ctx = _prepare(ctx, seed)
         classifier = SentimentClassifier.from_pretrained(pretrained, max_length, ctx, pooling)
-        set_precision(classifier.net, precision)
-        valid = None
-        if epochs > 1 and len(train) >= MINIMUM_FOR_VALIDATION:  # one epoch leaves nothing to choose
-            train, valid = split_off_validation(train)
-        print(
-            f"{len(train)} texts to train on, {len(valid or [])} for validation, {len(test)} for the test", flush=True
-        )
-        folder.begin()
-        history = train_loop(
-            classifier.net,
-            classifier.batches(train, batch_size * workers.size, shuffle=True, cached=cached),
-            None,
-            epochs,
-            lr,
-            ctx,
+        train, valid = _validation(train, None, itemgetter(1), epochs, patience)
+        _print_counts(train, valid, test)
+        batches = classifier.batches(train, batch_size * workers.size, shuffle=True, cached=cached)
+        history = _fit(
+            classifier,
+            batches,
+            valid and classifier.batches(valid, batch_size, cached=cached),
             gluon.loss.SoftmaxCELoss(),
-            valid_data=valid and classifier.batches(valid, batch_size, cached=cached),
+            folder,
+            epochs=epochs,
+            lr=lr,
+            patience=patience,
+            accumulate=accumulate,
+            layer_decay=layer_decay,
+            freeze=freeze,
+            precision=precision,
             seed=seed,
-            checkpoint=folder.checkpoint,
             resume=resume,
-            settings={**folder.settings, "pooling": classifier.net.pooling, "workers": workers.size},
             workers=workers,
         )
-        folder.save(classifier.save)
-        set_precision(classifier.net, "float32")
         test_batches = classifier.batches(test, batch_size * workers.size, cached=cached)
         score = evaluate(classifier.net, test_batches, ctx, workers=workers)
         folder.finish({**score._asdict(), "interval": score.interval}, history, ctx, seed)
     return FineTuned(classifier, history, score)
 
 
-def train_loop(
-    net,
-    train_data,
-    test_data,
-    num_epoch,
-    lr,
-    ctx,
-    loss_fn,
+def finetune_task(
+    task,
+    data,
+    pretrained="minilm-l6",
     *,
-    recipe=PAPER,
-    valid_data=None,
-    seed=None,
-    checkpoint=None,
+    train_limit=None,
+    test_limit=None,
+    multi_label=False,
+    class_weights=False,
+    epochs=4,
+    batch_size=16,
+    max_length=256,
+    pooling=None,
+    lr=1e-4,
+    patience=None,
+    accumulate=1,
+    layer_decay=1.0,
+    freeze=0,
+    precision="float32",
+    seed=1,
+    ctx=None,
+    output=None,
     resume=False,
-    settings=None,
-    on_epoch=None,
+    overwrite=False,
     workers=ALONE,
 ):
-    """Fine-tune a classifier with AdamW, linear warm-up and decay, and gradient clipping.
+    """Fine-tune a pre-trained BERT for a task of the reader's own: what `bert-tutorial finetune --task` does.
 
-    It computes in the precision that `set_precision` gave the network. However it ends, nothing but the values of the
-    parameters is changed: the network is where it was, with its own `grad_req` and `wd_mult`, and gradients are zero.
-    Parameters that the loss does not use stay as they are; one line names them.
+    If the data have no split "valid" or "dev", a tenth of `MINIMUM_FOR_VALIDATION` training examples or more choose the
+    best of several epochs.
 
     Parameters
     ----------
-    net : mxnet.gluon.Block
-        Initialised. Called as `net(words, segments, valid_length)`, gives what `loss_fn` takes: for a classifier,
-        logits (B, number of classes). Parameters whose `grad_req` is "null" are not trained.
-    train_data : mxnet.gluon.data.DataLoader
-        Of (words (B, L), valid_length (B,), segments (B, L), labels (B,) or (B, ...)).
-    test_data : mxnet.gluon.data.DataLoader or None
-        Scored after each epoch if there is no `valid_data`; never used to choose anything.
-    num_epoch : int
-    lr : float
-        The learning rate's peak, 2e-5 to 5e-5 in the paper. The steps are those of PyTorch's AdamW. BERT's authors
-        left out its bias correction, and so does `Recipe(bias_correction=False)`: the first steps are then several
-        times as long, and on a few hundred samples more runs fail (Zhang et al. 2021, "Revisiting Few-sample BERT
-        Fine-tuning", section 4).
-    ctx : mxnet.Context or list of mxnet.Context
-        Where to train. Several devices share out each batch; the step is that of one device.
-    loss_fn : callable
-        Any `loss_fn(logits, labels)` that gives one loss per sample, (B,) or (B, 1), as Gluon's losses do.
-    recipe : Recipe, optional
-        The paper's if not given.
-    valid_data : mxnet.gluon.data.DataLoader, optional
-        Scored after each epoch; the parameters of the best one, by accuracy, then by loss, are kept at the end.
-    seed : int, optional
-        The same seed gives the same numbers. Drawn from NumPy's generator if not given.
-    checkpoint : str or path, optional
-        File that holds the run: written every minute, after each epoch and when the training is interrupted.
-    resume : bool, default False
-        Continue from `checkpoint`, if it exists: the result has the same bits as that of a run never stopped.
-    settings : dict, optional
-        What else makes this run what it is: data, lengths, ... Resuming with others is refused.
-    on_epoch : callable, optional
-        Called with each row of the history, to draw a curve.
-    workers : Workers, optional
-        The processes that train this network together, from `join_workers`. All have the same data and share out each
-        batch; the step is that of one process. Worker 0 reads and writes the checkpoint.
+    task : {"classify", "regress"}
+        What is learned: classes, or a number for each text or pair of texts.
+    data : str, path or sequence of them
+        As for `load_examples`.
+    multi_label : bool, default False
+        For "classify": a text may have several labels, separated by "|", or none.
+    class_weights : bool, default False
+        For "classify": an example of a rare class counts more, so that all classes count alike.
+    pretrained, train_limit, test_limit, epochs, batch_size, max_length, pooling, lr, patience, accumulate, layer_decay
+        As for `finetune_reviews`.
+    freeze, precision, seed, ctx, output, resume, overwrite, workers
+        As for `finetune_reviews`.
 
     Returns
     -------
-    list of dict
-        One for each epoch: epoch, train_loss, train_accuracy, seconds, tokens_per_second, and
-        valid_ or test_accuracy and _loss. Accuracies are left out where `Evaluation` has none.
+    FineTuned
 
     Raises
     ------
-    TrainingDivergedError
-        The loss became NaN or infinite. `net` is put back to its last good parameters.
-    ValueError
-        No batches, no device or one twice, a setting out of range, nothing to train, a loss that is not one per sample,
-        or a checkpoint that is damaged or of another run.
-    OSError
-        The checkpoint could not be written. The ones before are as they were.
+    FetchError, FileNotFoundError, TrainingDivergedError, NotImplementedError, ValueError, OSError
+        As for `finetune_reviews` and `load_examples`; also for settings that are not of this task.
+
+    Source: Devlin et al. 2018, section 4 and figure 4.
     """
-    if len(train_data) == 0:
-        raise ValueError("train_data has no batches")
-    require_count("num_epoch", num_epoch)
-    steps_per_epoch = math.ceil(len(train_data) / recipe.accumulate)
-    ends = range(0, steps_per_epoch * num_epoch + 1, steps_per_epoch)
-    scored, score_name = (valid_data, "valid") if valid_data is not None else (test_data, "test")
-    with only_values_change(net):
-        _finish_initialization(net, train_data)
-        training = Training(
-            net,
-            lr,
-            ends[-1],
-            recipe,
-            ctx,
+    if task not in TASKS or task == SentimentClassifier.task:
+        raise ValueError(
+            f"task must be one of {', '.join(name for name in TASKS if name != 'sentiment')}; got {task!r}"
+        )
+    model = TASKS[task]
+    if task != "classify" and (multi_label or class_weights):
+        raise ValueError(f"multi_label and class_weights are for the task classify, not for {task}")
+    if multi_label and class_weights:
+        raise ValueError("class_weights are for texts with one label each, not for multi_label")
+    own = {"multi_label": multi_label} if task == "classify" else {}
+    with RunFolder(output, settings_of(locals()), resume, overwrite, workers) as folder:
+        limits = {"train": train_limit, "valid": None, "test": test_limit}
+        train, valid, test = (model.read(data, split, limit, **own) for split, limit in limits.items())
+        answers = model.answers_of(train, **own)
+        ctx = _prepare(ctx, seed)
+        fine_tuned = model.from_pretrained(pretrained, max_length, ctx, pooling, **answers)
+        fine_tuned.encode(test), fine_tuned.encode(valid)  # what is wrong with them is said before any work is lost
+        class_of = attrgetter("label") if task == "classify" and not multi_label else None
+        train, valid = _validation(train, valid, class_of, epochs, patience)
+        _print_counts(train, valid, test)
+        weights = {"class_weights": balanced_weights([example.label for example in train])} if class_weights else {}
+        history = _fit(
+            fine_tuned,
+            fine_tuned.batches(train, batch_size * workers.size, shuffle=True),
+            valid and fine_tuned.batches(valid, batch_size),
+            fine_tuned.loss(**weights),
+            folder,
+            epochs=epochs,
+            lr=lr,
+            patience=patience,
+            accumulate=accumulate,
+            layer_decay=layer_decay,
+            freeze=freeze,
+            precision=precision,
             seed=seed,
-            checkpoint=checkpoint,
             resume=resume,
-            settings=settings,
-            keep_best=valid_data is not None,
             workers=workers,
         )
-        objective = FineTuning(
-            net, train_data, scored, score_name, loss_fn, recipe.accumulate, training.devices, workers
-        )
-        return training.run(objective, ends, on_epoch)
+        score = fine_tuned.score(test, batch_size)
+        folder.finish(score, history, ctx, seed)
+    return FineTuned(fine_tuned, history, score)
 
 
-def _finish_initialization(net, train_data):
-    """Show the network one batch if it has layers that still wait to see their input's size."""
-    parameters = net.collect_params().values()
-    if any(map(waits_for_input, parameters)):
-        words, valid_length, segments, _ = next(iter(train_data))
-        device = next(iter(parameters)).list_ctx()[0]
-        net(*(array.as_in_context(device) for array in (words, segments, valid_length)))
+def _prepare(ctx, seed):
+    """The device to train on, chosen if none was asked for, and the seed set; both are printed."""
+    ctx, reason = choose_device() if ctx is None else (ctx, "as asked")
+    print(f"seed {seed}, device {ctx} ({reason})", flush=True)
+    seed_everything(seed)
+    return ctx
 
 
-@dataclass
-class FineTuning(Objective):
-    """The mean loss of a batch's samples, of any loss function that gives one for each."""
+def _validation(train, valid, class_of, epochs, patience):
+    """Training examples, and those that choose the best epoch: given, split off, or None if nothing is to be chosen."""
+    if valid:
+        return train, valid
+    if epochs > 1 and (patience or len(train) >= MINIMUM_FOR_VALIDATION):  # one epoch leaves nothing to choose
+        return split_off_validation(train, class_of and [class_of(example) for example in train])
+    return train, None
 
-    net: gluon.nn.Block
-    train_data: gluon.data.DataLoader
-    scored: gluon.data.DataLoader
-    score_name: str
-    loss_fn: gluon.loss.Loss
-    accumulate: int
-    devices: list
-    workers: object
 
-    round_name = "epoch"
-    sums = ("loss", "correct", "classified", "count")
+def _print_counts(train, valid, test):
+    print(f"{len(train)} texts to train on, {len(valid or [])} for validation, {len(test)} for the test", flush=True)
 
-    def groups(self, first_step, last_step):
-        return in_groups(self.train_data, self.accumulate)
 
-    def size(self, group):
-        return sum(len(labels) for *_, labels in group)
-
-    def num_tokens(self, group):
-        return sum(int(valid_length.sum().asscalar()) for _, valid_length, *_ in group)
-
-    def shares(self, batch):
-        return shares(batch, self.devices, self.workers)
-
-    def backward(self, share, size, loss_scale):
-        words, valid_length, segments, labels = share
-        with autograd.record():
-            logits = self.net(words, segments, valid_length)
-            losses = losses_of(self.loss_fn, logits, labels)
-            loss = losses.sum() / size * loss_scale
-        loss.backward()
-        correct, classified = count_right(logits, labels)
-        return {"loss": losses.sum(), "correct": correct, "classified": classified, "count": len(labels)}
-
-    def means(self, totals):
-        means = {"train_loss": totals["loss"] / totals["count"]}
-        if totals["classified"]:
-            means["train_accuracy"] = totals["correct"] / totals["classified"]
-        return means
-
-    def score(self, number, last_step):
-        row = {"epoch": number}
-        if self.scored is not None:
-            score = evaluate(self.net, self.scored, self.devices, self.loss_fn, self.workers)
-            if not math.isnan(score.accuracy):
-                row[f"{self.score_name}_accuracy"] = score.accuracy
-            row[f"{self.score_name}_loss"] = score.loss
-        return row
-
-    def describe(self, row):
-        scores = [f"{key.replace('_', ' ')} {row[key]:.4f}" for key in row if key.endswith(("accuracy", "loss"))]
-        speed = f"{row['tokens_per_second']:.0f} tokens/s, {row['seconds']:.0f} s"
-        return f"epoch {row['epoch']}: {', '.join(scores)}, {speed}"
+def _fit(
+    model,
+    train,
+    valid,
+    loss_fn,
+    folder,
+    *,
+    epochs,
+    lr,
+    patience,
+    accumulate,
+    layer_decay,
+    freeze,
+    precision,
+    seed,
+    resume,
+    workers,
+):
+    """Train a TaskModel on batches, save it in the run's folder; the history."""
+    set_precision(model.net, precision)
+    decay_rates(model.net.bert, layer_decay)
+    freeze_layers(model.net.bert, freeze)
+    folder.begin()
+    history = train_loop(
+        model.net,
+        train,
+        None,
+        epochs,
+        lr,
+        model.ctx,
+        loss_fn,
+        recipe=Recipe(accumulate=accumulate),
+        valid_data=valid,
+        patience=patience,
+        seed=seed,
+        checkpoint=folder.checkpoint,
+        resume=resume,
+        settings={**folder.settings, "pooling": model.net.pooling, "workers": workers.size},
+        workers=workers,
+    )
+    folder.save(model.save)
+    set_precision(model.net, "float32")
+    return history

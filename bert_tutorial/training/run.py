@@ -174,7 +174,7 @@ class Training:
             raise ValueError(f"worker {self.workers.rank} has other settings than worker 0 ({changed})")
         self.seed = first["seed"]
 
-    def run(self, objective, ends, on_round=None):
+    def run(self, objective, ends, on_round=None, patience=None):
         """Train round by round, from where the run is.
 
         Parameters
@@ -184,6 +184,8 @@ class Training:
             0, then for each round the number of steps done when it ends.
         on_round : callable, optional
             Called with each row of the history.
+        patience : int, optional
+            Stop when as many rounds in a row were no better than the best before them. With `keep_best`.
 
         Returns
         -------
@@ -202,6 +204,9 @@ class Training:
             There are fewer batches than steps.
         """
         for number in range(len(self.history) + 1, len(ends)):
+            if patience and self.history and len(self.history) - 1 - self._best() >= patience:
+                tqdm.write(f"no better in {patience} {objective.round_name}s: stopped after {number - 1}")
+                break
             description = f"{objective.round_name} {number}/{len(ends) - 1}"
             row = self._train(objective, ends[number - 1], ends[number], description)
             self.finish_round(row | objective.score(number, ends[number]))
@@ -278,11 +283,13 @@ class Training:
                 raise self._diverged(f"{name.replace('_', ' ')} became {value} at step {self.done}")
         self.history.append(row)
         self.sums = RunningSums()
-        worth_it = (
-            row is min(self.history, key=_badness) if self.keeper.keeps_best else self.done < self.stepper.num_steps
-        )
+        worth_it = row is self.history[self._best()] if self.keeper.keeps_best else self.done < self.stepper.num_steps
         if worth_it:
             self.keeper.keep(f"of epoch {len(self.history)}")
+
+    def _best(self):
+        """Number of the best round so far, the first of several."""
+        return min(range(len(self.history)), key=lambda number: _badness(self.history[number]))
 
     def _diverged(self, reason):
         """Put back the parameters kept last; the error that says so."""

@@ -53,10 +53,17 @@ def pretraining_parameters(net):
     return bert | head_parameters(net.ns_classifier, net.mlm_decoder)
 
 
-def classifier_parameters(net):
-    """Name in a file, without `bert.`, -> parameter of a BERTClassifier around our BERTModel.
+def network_parameters(net, head):
+    """Name in a file, without `bert.`, -> parameter of our BERTModel, `net.bert`, and of the layer on it.
 
-    The names are Hugging Face's; but that of the last layer only where it reads the pooler, as Hugging Face's does.
+    The names are Hugging Face's.
+
+    Parameters
+    ----------
+    net : mxnet.gluon.Block
+        Its last layer is `net.classifier`.
+    head : str
+        What that layer is called in the file.
 
     Raises
     ------
@@ -64,7 +71,6 @@ def classifier_parameters(net):
         It has other parameters than that: it was quantized, or a block was put in the place of one of its own.
     """
     names = {theirs: f"bert.{own}" for theirs, own in bert_names(len(net.bert.encoder.blks), OURS).items()}
-    head = "classifier" if net.pooling == "pooler" else f"{net.pooling}_classifier"
     names |= {f"{head}.{kind}": f"classifier.{kind}" for kind in ("weight", "bias")}
     differing = sorted(set(net._collect_params_with_prefix()) ^ set(names.values()))
     if differing:

@@ -1,0 +1,231 @@
+"""A fine-tuned network with all it needs to read text: vocabulary, tokenizer, settings; saved and loaded whole."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+
+import mxnet as mx
+import numpy as np
+from mxnet.gluon import HybridBlock
+
+from ..encoder import BERTModel
+from ..machine.devices import list_devices
+from ..machine.memory import view
+from ..text.batches import batch_order, make_loader
+from ..text.wordpiece import make_tokenizer
+from ..training.devices import shares
+from ..weights.config import model_arguments, pooling_setting, read_config, tokenizer_settings
+from ..weights.filling import check_fit, check_number_of_layers, fill
+from ..weights.folder import (
+    BARE_MODEL,
+    CLASSIFICATION,
+    OLDER_MODEL,
+    WEIGHTS_FILES,
+    check_hashes_in_config,
+    load_matching_vocabulary,
+    read_tensors,
+    write_weights,
+)
+from ..weights.loading import load_pretrained
+from ..weights.mxnet_params import read_params
+from ..weights.names import network_parameters
+from ..weights.sources import pooling_of, pretrained_folder
+
+FIRST_TOKENIZER = {"strip_accents": True}  # of cased weights too, before the tokenizer's settings were kept
+FIRST_TASK = "sentiment"  # before there were others
+
+
+@dataclass
+class TaskModel(ABC):
+    """BERT with a layer on top, and what turns text into its input. A task is a subclass.
+
+    Attributes
+    ----------
+    net : mxnet.gluon.HybridBlock
+        Called as `net(words, segments, valid_length)`; its BERTModel is `net.bert`, its last layer `net.classifier`.
+    vocabulary : gluonnlp.vocab.BERTVocab
+    config : dict
+        Hugging Face's configuration; `config["bert_tutorial"]` holds our own settings.
+    ctx : mxnet.Context or list of mxnet.Context
+        Where the network is.
+    """
+
+    net: HybridBlock
+    vocabulary: object
+    config: dict
+    ctx: mx.Context
+
+    task = None  # its name, kept in `config`
+
+    def __post_init__(self):
+        settings = self.config["bert_tutorial"].get("tokenizer", FIRST_TOKENIZER)
+        self.tokenizer = make_tokenizer(self.vocabulary, settings)
+        if self.net.pooling != "pooler":  # no loss reaches it
+            self.net.bert.pooler.collect_params().setattr("grad_req", "null")
+        self.net.hybridize(static_alloc=True)
+
+    @classmethod
+    @abstractmethod
+    def describe_answers(cls, **answers):
+        """Entries of Hugging Face's configuration that say what the last layer's outputs mean."""
+
+    @classmethod
+    @abstractmethod
+    def make_net(cls, bert, config):
+        """The network around a BERTModel, its last layer without values."""
+
+    @abstractmethod
+    def encode(self, dataset):
+        """An encoded dataset, of (word ids (L,), L, segments (L,), label)."""
+
+    @property
+    def options(self):
+        """What `read` of this class wants to know beside the data."""
+        return {}
+
+    @property
+    def max_length(self):
+        """Word pieces that are read at once, [CLS] and [SEP] included."""
+        return self.config["bert_tutorial"]["max_length"]
+
+    @classmethod
+    def from_pretrained(cls, name_or_path, max_length=128, ctx=None, pooling=None, **answers):
+        """Pre-trained BERT under a fresh head, ready for fine-tuning.
+
+        Parameters
+        ----------
+        name_or_path : str or path
+            As for `load_pretrained`.
+        max_length : int, default 128
+        ctx : mxnet.Context or list of mxnet.Context, optional
+            The CPU if not given.
+        pooling : {"pooler", "cls", "mean"}, optional
+            As for `BERTClassifier`. If not given, as the weights were last trained to be read: "mean" for `minilm-l6`
+            and most sentence encoders, "pooler" for BERT itself.
+        **answers
+            As for `describe_answers` of the class.
+
+        Raises
+        ------
+        ValueError
+            `max_length` exceeds the model's positions, an unknown pooling, or no device or one twice; else as for
+            `load_pretrained`.
+        """
+        ctx = mx.cpu() if ctx is None else ctx
+        devices = list_devices(ctx)
+        folder = pretrained_folder(name_or_path)
+        config = read_config(folder)
+        positions = model_arguments(config)["max_length"]
+        if not 3 <= max_length <= positions:
+            raise ValueError(f"max_length must lie between 3 and {positions}, the positions of {name_or_path}")
+        config["bert_tutorial"] = {
+            "task": cls.task,
+            "pretrained": str(name_or_path),
+            "max_length": max_length,
+            "pooling": pooling_of(name_or_path) if pooling is None else pooling,
+            "tokenizer": tokenizer_settings(folder),
+        }
+        config |= cls.describe_answers(**answers)
+        bert, vocabulary = load_pretrained(name_or_path, devices)
+        net = cls.make_net(bert, config)
+        net.classifier.initialize(ctx=devices)
+        return cls(net, vocabulary, config, ctx)
+
+    @classmethod
+    def load(cls, folder, ctx=None):
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        FileNotFoundError
+            A file is missing.
+        ValueError
+            A file is damaged, or the files do not belong together, or are of another task, or no device or one twice.
+        """
+        folder, ctx = Path(folder), mx.cpu() if ctx is None else ctx
+        devices = list_devices(ctx)
+        older = (folder / OLDER_MODEL).is_file() and not (folder / "model.safetensors").exists()
+        for file in ("config.json", "vocab.txt") if older else WEIGHTS_FILES:
+            if not (folder / file).is_file():
+                raise FileNotFoundError(f"{folder} has no {file}: it is not the output of a finished fine-tuning")
+        config = read_config(folder)
+        arguments = model_arguments(config)
+        own = config.get("bert_tutorial")
+        if not isinstance(own, dict) or "max_length" not in own:
+            raise ValueError(f"{folder}/config.json was not written by fine-tuning: give the folder of a finetune")
+        if type(own["max_length"]) is not int or not 3 <= own["max_length"] <= arguments["max_length"]:
+            raise ValueError(
+                f"{folder}/config.json says max_length = {own['max_length']!r} under bert_tutorial; it must be a "
+                f"whole number from 3 to {arguments['max_length']}, max_position_embeddings"
+            )
+        if own.setdefault("task", FIRST_TASK) != cls.task:
+            raise ValueError(f"{folder} was fine-tuned for the task {own['task']!r}, not {cls.task!r}")
+        if not older:
+            check_hashes_in_config(folder, config)
+        vocabulary = load_matching_vocabulary(folder, arguments)
+        tensors = read_params(folder / OLDER_MODEL) if older else read_tensors(folder)
+        check_number_of_layers(arguments, tensors, folder)
+        own["pooling"] = pooling_setting(folder)  # "pooler" in runs of earlier versions
+        net = cls.make_net(BERTModel(**arguments), config)
+        parameters = net._collect_params_with_prefix() if older else network_parameters(net, _head_name(net))
+        check_fit(parameters, tensors, folder)
+        fill(parameters, tensors, devices)
+        if not older:
+            own["tokenizer"] = tokenizer_settings(folder)
+        return cls(net, vocabulary, config, ctx)
+
+    def save(self, folder):
+        """Write a folder that `load`, `load_pretrained` and Hugging Face's BertForSequenceClassification read.
+
+        The last one always reads the pooler. From the folder of a network that does not, Hugging Face's loaders take
+        the BERT alone, a BertModel, and warn that a classifier's weights are missing.
+
+        The files are `model.safetensors`, `config.json`, `vocab.txt` and `tokenizer_config.json`, each written whole or
+        not at all.
+
+        Raises
+        ------
+        ValueError
+            A weight is not finite. Nothing is written.
+        """
+        parameters = network_parameters(self.net, _head_name(self.net))
+        tensors = {name: view(parameter.list_data()[0]) for name, parameter in parameters.items()}
+        config = self.config | {
+            "architectures": CLASSIFICATION if self.net.pooling == "pooler" else BARE_MODEL,
+            "bert_tutorial": {**self.config["bert_tutorial"], "tokenizer": self.tokenizer.settings},
+        }
+        write_weights(folder, tensors, self.vocabulary, config)
+
+    def batches(self, dataset, batch_size, shuffle=False):
+        """Serve a dataset as `train_loop` and `evaluate` take it."""
+        return make_loader(self.encode(dataset), self.vocabulary, batch_size, shuffle, self.max_length)
+
+    def outputs(self, encoded, batch_size):
+        """What the network puts out for each sample of an encoded dataset, in its order: (samples, ...)."""
+        loader = make_loader(encoded, self.vocabulary, batch_size, shuffle=False, max_length=self.max_length)
+        devices = list_devices(self.ctx)
+        found = []
+        for batch in loader:
+            parts = [self.net(words, segments, length) for words, length, segments, _ in shares(batch, devices)]
+            found += [part.asnumpy() for part in parts]  # read when all devices have their work
+        order = np.concatenate(list(batch_order(encoded, batch_size)))  # batches come sorted by length
+        return np.concatenate(found)[np.argsort(order)]
+
+
+def task_of(folder):
+    """The task that a network in a folder was fine-tuned for."""
+    own = read_config(folder).get("bert_tutorial")
+    return own.get("task", FIRST_TASK) if isinstance(own, dict) else FIRST_TASK
+
+
+def label_names(labels):
+    """What Hugging Face's configuration says of an output's classes, in their order."""
+    return {
+        "id2label": {str(number): label for number, label in enumerate(labels)},
+        "label2id": {label: number for number, label in enumerate(labels)},
+    }
+
+
+def _head_name(net):
+    """What a file calls the last layer: Hugging Face's name only where it reads what theirs does."""
+    return "classifier" if net.pooling == "pooler" else f"{net.pooling}_classifier"
