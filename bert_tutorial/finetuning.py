@@ -263,7 +263,7 @@ def _validation(train, valid, class_of, epochs, patience):
     if valid:
         return train, valid
     if epochs > 1 and (patience or len(train) >= MINIMUM_FOR_VALIDATION):  # one epoch leaves nothing to choose
-        return split_off_validation(train, class_of and [class_of(example) for example in train])
+        return split_off_validation(train, stratify=class_of and [class_of(example) for example in train])
     return train, None
 
 

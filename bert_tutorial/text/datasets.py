@@ -59,20 +59,20 @@ def load_dataset(name_or_path, split, limit=None):
     return load_imdb(split, path, limit)
 
 
-def split_off_validation(dataset, classes=None, ratio=0.1):
+def split_off_validation(dataset, ratio=0.1, stratify=None):
     """Split a dataset at random into a training and a validation set.
 
     Parameters
     ----------
     dataset : sequence
-    classes : sequence, optional
-        The class of each: both sets have the same share of each.
     ratio : float, default 0.1
+    stratify : sequence, optional
+        The class of each: both sets have the same share of each.
 
     Returns
     -------
     train, valid : mxnet.gluon.data.Dataset
         They read from `dataset`.
     """
-    parts = train_valid_split(range(len(dataset)), valid_ratio=ratio, stratify=classes)
+    parts = train_valid_split(range(len(dataset)), valid_ratio=ratio, stratify=stratify)
     return tuple(part.transform(dataset.__getitem__) for part in parts)

@@ -299,7 +299,8 @@ def test_the_memory_hardly_grows_with_the_reviews(tiny_checkpoint, tmp_path, cac
         batches.BATCH, files.READ_AT_ONCE = 64, 2**14  # what is held at once
         seed_everything(1)  # the same split each time
         tracemalloc.start()
-        for part in split_off_validation(load_reviews("train", sys.argv[2]), 0.5):
+        reviews = load_reviews("train", sys.argv[2])
+        for part in split_off_validation(reviews, 0.5, [label for _, label in reviews]):
             for words, *_ in make_loader(encode_dataset(part, tokenizer, 64), vocabulary, 16, shuffle=True):
                 pass
         print(tracemalloc.get_traced_memory()[1])

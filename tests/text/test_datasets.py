@@ -85,7 +85,7 @@ def test_datasets_are_joined_in_the_order_given(table, limit):
 
 def test_validation_is_split_off_joined_datasets(table):
     joined = datasets.load_datasets(["sample", table], "train")
-    parts = [list(part) for part in datasets.split_off_validation(joined)]
+    parts = [list(part) for part in datasets.split_off_validation(joined, stratify=[label for _, label in joined])]
     assert [len(part) for part in parts] == [414, 46]
     assert Counter(parts[0] + parts[1]) == Counter(joined)
 
@@ -105,13 +105,13 @@ def test_validation_split_is_gluonnlps(labels, seed):
     np.random.seed(seed)
     expected = nlp.data.train_valid_split(pairs, 0.1, stratify=labels)
     np.random.seed(seed)
-    found = datasets.split_off_validation(pairs)
+    found = datasets.split_off_validation(pairs, stratify=labels)
     assert [list(part) for part in found] == [[tuple(pair) for pair in part] for part in expected]
 
 
 def test_validation_split_keeps_the_share_of_each_class():
     reviews = load_reviews("train")
-    train, valid = datasets.split_off_validation(reviews)
+    train, valid = datasets.split_off_validation(reviews, stratify=[label for _, label in reviews])
     assert len(train) == 270
     assert Counter(label for _, label in valid) == {0: 15, 1: 15}
     assert not {text for text, _ in train} & {text for text, _ in valid}
