@@ -308,7 +308,7 @@ def _fit(
         seed=seed,
         checkpoint=folder.checkpoint,
         resume=resume,
-        settings={**folder.settings, "pooling": model.net.pooling, "workers": workers.size},
+        settings={**folder.settings, "pooling": model.reads, "workers": workers.size},
         workers=workers,
     )
     folder.save(model.save)

@@ -18,7 +18,6 @@ from ..weights.config import model_arguments, pooling_setting, read_config, toke
 from ..weights.filling import check_fit, check_number_of_layers, fill
 from ..weights.folder import (
     BARE_MODEL,
-    CLASSIFICATION,
     OLDER_MODEL,
     WEIGHTS_FILES,
     check_hashes_in_config,
@@ -56,13 +55,20 @@ class TaskModel(ABC):
     ctx: mx.Context
 
     task = None  # its name, kept in `config`
+    architecture = "BertForSequenceClassification"  # Hugging Face's
+    head = "classifier"  # what that calls the last layer, in a file
 
     def __post_init__(self):
         settings = self.config["bert_tutorial"].get("tokenizer", FIRST_TOKENIZER)
         self.tokenizer = make_tokenizer(self.vocabulary, settings)
-        if self.net.pooling != "pooler":  # no loss reaches it
+        if self.reads != "pooler":  # no loss reaches it
             self.net.bert.pooler.collect_params().setattr("grad_req", "null")
         self.net.hybridize(static_alloc=True)
+
+    @property
+    def reads(self):
+        """What the last layer reads: "pooler", "cls" or "mean" of a whole text; None if it reads every position."""
+        return getattr(self.net, "pooling", None)
 
     @classmethod
     @abstractmethod
@@ -73,6 +79,12 @@ class TaskModel(ABC):
     @abstractmethod
     def make_net(cls, bert, config):
         """The network around a BERTModel, its last layer without values."""
+
+    @classmethod
+    def _head_name(cls, net):
+        """What a file calls the last layer: Hugging Face's name only where it reads what theirs does."""
+        pooling = getattr(net, "pooling", None)
+        return f"{pooling}_{cls.head}" if pooling in ("cls", "mean") else cls.head
 
     @abstractmethod
     def encode(self, dataset):
@@ -167,7 +179,7 @@ class TaskModel(ABC):
         check_number_of_layers(arguments, tensors, folder)
         own["pooling"] = pooling_setting(folder)  # "pooler" in runs of earlier versions
         net = cls.make_net(BERTModel(**arguments), config)
-        parameters = net._collect_params_with_prefix() if older else network_parameters(net, _head_name(net))
+        parameters = net._collect_params_with_prefix() if older else network_parameters(net, cls._head_name(net))
         check_fit(parameters, tensors, folder)
         fill(parameters, tensors, devices)
         if not older:
@@ -175,10 +187,10 @@ class TaskModel(ABC):
         return cls(net, vocabulary, config, ctx)
 
     def save(self, folder):
-        """Write a folder that `load`, `load_pretrained` and Hugging Face's BertForSequenceClassification read.
+        """Write a folder that `load`, `load_pretrained` and Hugging Face's class for this task read.
 
-        The last one always reads the pooler. From the folder of a network that does not, Hugging Face's loaders take
-        the BERT alone, a BertModel, and warn that a classifier's weights are missing.
+        Their BertForSequenceClassification always reads the pooler. From the folder of a classifier that does not, they
+        take the BERT alone, a BertModel, and warn that a classifier's weights are missing.
 
         The files are `model.safetensors`, `config.json`, `vocab.txt` and `tokenizer_config.json`, each written whole or
         not at all.
@@ -188,10 +200,10 @@ class TaskModel(ABC):
         ValueError
             A weight is not finite. Nothing is written.
         """
-        parameters = network_parameters(self.net, _head_name(self.net))
+        parameters = network_parameters(self.net, self._head_name(self.net))
         tensors = {name: view(parameter.list_data()[0]) for name, parameter in parameters.items()}
         config = self.config | {
-            "architectures": CLASSIFICATION if self.net.pooling == "pooler" else BARE_MODEL,
+            "architectures": [BARE_MODEL if self.reads in ("cls", "mean") else self.architecture],
             "bert_tutorial": {**self.config["bert_tutorial"], "tokenizer": self.tokenizer.settings},
         }
         write_weights(folder, tensors, self.vocabulary, config)
@@ -224,8 +236,3 @@ def label_names(labels):
         "id2label": {str(number): label for number, label in enumerate(labels)},
         "label2id": {label: number for number, label in enumerate(labels)},
     }
-
-
-def _head_name(net):
-    """What a file calls the last layer: Hugging Face's name only where it reads what theirs does."""
-    return "classifier" if net.pooling == "pooler" else f"{net.pooling}_classifier"

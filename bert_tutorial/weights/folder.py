@@ -19,7 +19,8 @@ from .names import HEADS, normalize_name
 
 WEIGHTS_FILES = ("config.json", "vocab.txt", "model.safetensors")
 OLDER_MODEL = "model.params"  # in the place of model.safetensors in a run's folder, once
-CLASSIFICATION, BARE_MODEL = ["BertForSequenceClassification"], ["BertModel"]  # under "architectures"
+BARE_MODEL = "BertModel"  # under "architectures"
+FINE_TUNED = ("BertForSequenceClassification", "BertForTokenClassification", "BertForQuestionAnswering")
 
 
 def write_weights(folder, tensors, vocabulary, config):

@@ -10,7 +10,7 @@ from ..heads import BERTForPreTraining, MLMDecoder, NSClassifier
 from ..machine.devices import list_devices
 from .config import model_arguments, read_config
 from .filling import check_fit, check_number_of_layers, fill
-from .folder import CLASSIFICATION, check_hashes_in_config, load_matching_vocabulary, read_tensors
+from .folder import FINE_TUNED, check_hashes_in_config, load_matching_vocabulary, read_tensors
 from .names import (
     COPIES,
     GLUONNLP,
@@ -65,7 +65,8 @@ def load_pretrained(name_or_path, ctx=None, backend="bert_tutorial"):
     arguments = model_arguments(config)
     vocabulary = load_matching_vocabulary(folder, arguments)
     tensors = read_tensors(folder)
-    heads = HEADS if config.get("architectures") == CLASSIFICATION else (PRETRAINING_HEADS, *OWN_HEADS)
+    fine_tuned = config.get("architectures") in ([name] for name in FINE_TUNED)
+    heads = HEADS if fine_tuned else (PRETRAINING_HEADS, *OWN_HEADS)
     tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(heads)}
     check_number_of_layers(arguments, tensors, folder)
     bert = BERTModel(**arguments)

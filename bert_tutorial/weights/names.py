@@ -33,7 +33,7 @@ COPIES = {  # some files hold a tensor twice
 REDUNDANT = {*COPIES, "embeddings.position_ids"}  # the latter: 0, 1, 2, ... in old files
 PRETRAINING_HEADS = "cls."  # beginnings of names
 OWN_HEADS = ("cls_classifier.", "mean_classifier.")  # Hugging Face's loaders would put "classifier." on the pooler
-HEADS = (PRETRAINING_HEADS, "classifier.", *OWN_HEADS)
+HEADS = (PRETRAINING_HEADS, "classifier.", "qa_outputs.", *OWN_HEADS)
 
 
 def bert_parameters(bert, num_layers, column):
