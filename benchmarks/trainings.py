@@ -13,6 +13,7 @@ from pathlib import Path
 import bert_tutorial as bt
 from bert_tutorial.classifier import LABELS
 from bert_tutorial.course.transfer import untrained
+from bert_tutorial.training.layers import decay_rates
 from bert_tutorial.training.progress import TrainingDivergedError
 from bert_tutorial.weights.config import model_arguments, read_config
 from bert_tutorial.weights.sources import pretrained_folder
@@ -77,20 +78,6 @@ def start(settings):
         blk.initialize(force_reinit=True)
     decay_rates(bert, settings["layer_decay"])
     return classifier
-
-
-def decay_rates(bert, decay):
-    """Give each layer `decay` times the learning rate of the one above it; the classifier's own is the full one.
-
-    Source: Sun et al. 2019, "How to Fine-Tune BERT for Text Classification?"; Clark et al. 2020, "ELECTRA".
-    """
-    encoder = bert.encoder
-    embeddings = [encoder.word_embed, encoder.segment_embed, encoder.pos_encoding, encoder.norm]
-    layers = [[bert.pooler], *([blk] for blk in reversed(list(encoder.blks))), embeddings]  # from the top
-    depths = [1, *range(1, len(layers))]  # the pooler is as near to the classifier as the last block
-    for depth, layer in zip(depths, layers, strict=True):
-        for block in layer:
-            block.collect_params().setattr("lr_mult", decay**depth)
 
 
 class ParameterMean:

@@ -431,11 +431,15 @@ def _describe(score, but=None):
 
 def _print_confusion(labels, confusion):
     """A row for each true class, a column for each answer."""
-    width = max(map(len, labels))
-    size = max(5, *(len(f"{number}") + 1 for row in confusion for number in row))
-    click.echo(f"\n{'':<{width}}" + "".join(f"{label[: size - 1]:>{size}}" for label in labels) + "   answered")
+    margin = max(map(len, labels))
+    sizes = [2 + max(len(str(cell)) for cell in column) for column in zip(labels, *confusion, strict=True)]
+    click.echo(f"\n{'':<{margin}}" + _cells(labels, sizes) + "  answered")
     for label, row in zip(labels, confusion, strict=True):
-        click.echo(f"{label:<{width}}" + "".join(f"{number:>{size}}" for number in row))
+        click.echo(f"{label:<{margin}}" + _cells(row, sizes))
+
+
+def _cells(values, sizes):
+    return "".join(f"{value:>{size}}" for value, size in zip(values, sizes, strict=True))
 
 
 def _print_pretraining_score(score, most_frequent):

@@ -5,7 +5,7 @@ In the shape comments: B samples, L positions.
 Source: Devlin et al. 2018, sections 3.2 and A.3.
 """
 
-from operator import attrgetter, itemgetter
+from operator import itemgetter
 from typing import NamedTuple
 
 from mxnet import gluon
@@ -224,7 +224,8 @@ def finetune_task(
         ctx = _prepare(ctx, seed)
         fine_tuned = model.from_pretrained(pretrained, max_length, ctx, pooling, **answers)
         fine_tuned.encode(test), fine_tuned.encode(valid)  # what is wrong with them is said before any work is lost
-        class_of = attrgetter("label") if task == "classify" and not multi_label else None
+        has_classes = task == "classify" and not multi_label
+        class_of = (lambda example: fine_tuned.labels.index(example.label)) if has_classes else None
         train, valid = _validation(train, valid, class_of, epochs, patience)
         _print_counts(train, valid, test)
         weights = {"class_weights": balanced_weights([example.label for example in train])} if class_weights else {}
@@ -259,7 +260,10 @@ def _prepare(ctx, seed):
 
 
 def _validation(train, valid, class_of, epochs, patience):
-    """Training examples, and those that choose the best epoch: given, split off, or None if nothing is to be chosen."""
+    """Training examples, and those that choose the best epoch: given, split off, or None if nothing is to be chosen.
+
+    `class_of` gives the number of an example's class, if it has one.
+    """
     if valid:
         return train, valid
     if epochs > 1 and (patience or len(train) >= MINIMUM_FOR_VALIDATION):  # one epoch leaves nothing to choose

@@ -66,8 +66,8 @@ def split_off_validation(dataset, ratio=0.1, stratify=None):
     ----------
     dataset : sequence
     ratio : float, default 0.1
-    stratify : sequence, optional
-        The class of each: both sets have the same share of each.
+    stratify : sequence of int, optional
+        The class of each, counted from 0: both sets have the same share of each.
 
     Returns
     -------
