@@ -3,11 +3,13 @@
 import math
 import os
 from collections import Counter
+from pathlib import Path
 from typing import NamedTuple
 
 from .datasets import load_dataset
 from .reviews import clean_review, draw
 from .rows import JSON_LINES, TABLES, read_rows
+from .standard import HASHES, fetch_standard, find_layout
 
 COLUMNS = ("split", "label", "text")
 SEVERAL = "|"  # between the labels of a text
@@ -36,8 +38,9 @@ def load_examples(data, split, parse_label, limit=None):
     Parameters
     ----------
     data : str, path or sequence of them
-        A `.tsv`, `.csv` or `.jsonl` file with the columns split, label, text and, for pairs, text_b; or as for
-        `load_dataset`, whose labels are then "negative" and "positive" ("sample" and "sentences" included).
+        A `.tsv`, `.csv` or `.jsonl` file with the columns split, label, text and, for pairs, text_b; a standard data
+        set, by its name in `standard.HASHES` or by the path of its folder; or as for `load_dataset`, whose labels are
+        then "negative" and "positive" ("sample" and "sentences" included).
     split : {"train", "valid", "test"}
         "dev" is another word for "valid".
     parse_label : callable
@@ -71,25 +74,35 @@ def load_examples(data, split, parse_label, limit=None):
 
 
 def _load(name, split, parse_label, limit):
-    if not name.lower().endswith(TABLES + JSON_LINES):
-        if split == "valid":
-            return []
-        dataset = load_dataset(name, split, limit)
-        labels = [parse_label(label, name) for label in REVIEW_LABELS]
-        return [Example(text, None, labels[label], name) for text, label in dataset]
-    splits = VALIDATION if split == "valid" else (split,)
-    return draw(list(_read(name, splits, parse_label)), limit)
+    if name.lower().endswith(TABLES + JSON_LINES):
+        rows = _read_table(name, VALIDATION if split == "valid" else (split,))
+    else:
+        folder = fetch_standard(name) if name in HASHES else Path(name)
+        read_layout = find_layout(folder)
+        if read_layout is None:
+            return _load_reviews(name, split, parse_label, limit)
+        rows = read_layout(folder, split)
+    return draw([_example(*row, parse_label) for row in rows], limit)
 
 
-def _read(name, splits, parse_label):
+def _load_reviews(name, split, parse_label, limit):
+    if split == "valid":
+        return []
+    dataset = load_dataset(name, split, limit)
+    labels = [parse_label(label, name) for label in REVIEW_LABELS]
+    return [Example(text, None, labels[label], name) for text, label in dataset]
+
+
+def _read_table(name, splits):
     for _, where, row in read_rows(name, COLUMNS):
-        if row["split"] not in splits:
-            continue
-        text = clean_review(_string(row["text"], where, "text"), f"{where}, column text")
-        text_b = _string(row.get("text_b") or "", where, "text_b")
-        yield Example(
-            text, " ".join(text_b.split()) or None, parse_label(row["label"], f"{where}, column label"), where
-        )
+        if row["split"] in splits:
+            yield where, row["label"], row["text"], row.get("text_b")
+
+
+def _example(where, label, text, text_b, parse_label):
+    text = clean_review(_string(text, where, "text"), f"{where}, column text")
+    text_b = " ".join(_string(text_b or "", where, "text_b").split())
+    return Example(text, text_b or None, parse_label(label, f"{where}, column label"), where)
 
 
 def _string(value, where, column):
