@@ -182,9 +182,9 @@ def fetch(names, everything, folder):
     "--task",
     type=click.Choice(list(TASKS)),
     default=SentimentClassifier.task,
-    help="What is learned: sentiment, or classify (any labels) or regress (a number) from a table of your own, with the "
-    "columns split, label, text and, for pairs, text_b (a .tsv, .csv or .jsonl file), or from a standard data set: mrpc, "
-    "sts-b, mnli, atis, snips, or a folder laid out as one of them or as GLUE's.",
+    help="What is learned: sentiment, or classify (any labels) or regress (a number), from a .tsv, .csv or .jsonl file "
+    "with the columns split, label, text and, for pairs, text_b; or from a standard data set: mrpc, sts-b, mnli, atis, "
+    "snips, or a folder laid out as one of them or as GLUE's.",
 )
 @click.option("--multi-label", is_flag=True, help='For classify: a text may have several labels, as in "a|b", or none.')
 @click.option("--class-weights", is_flag=True, help="For classify: rare classes count as much as frequent ones.")
