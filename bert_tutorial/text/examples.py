@@ -3,12 +3,11 @@
 import math
 import os
 from collections import Counter
-from pathlib import Path
 from typing import NamedTuple
 
 from .datasets import load_dataset
 from .reviews import clean_review, draw
-from .rows import JSON_LINES, TABLES, read_rows
+from .rows import JSON_LINES, TABLES, data_path, read_rows
 from .standard import HASHES, fetch_standard, find_layout
 
 COLUMNS = ("split", "label", "text")
@@ -38,9 +37,9 @@ def load_examples(data, split, parse_label, limit=None):
     Parameters
     ----------
     data : str, path or sequence of them
-        A `.tsv`, `.csv` or `.jsonl` file with the columns split, label, text and, for pairs, text_b; a standard data
-        set, by its name in `standard.HASHES` or by the path of its folder; or as for `load_dataset`, whose labels are
-        then "negative" and "positive" ("sample" and "sentences" included).
+        "pairs" or "tickets", which ship with the course; a `.tsv`, `.csv` or `.jsonl` file with the columns split,
+        label, text and, for pairs, text_b; a standard data set, by its name in `standard.HASHES` or by the path of its
+        folder; or as for `load_dataset`, whose labels are then "negative" and "positive".
     split : {"train", "valid", "test"}
         "dev" is another word for "valid".
     parse_label : callable
@@ -74,14 +73,13 @@ def load_examples(data, split, parse_label, limit=None):
 
 
 def _load(name, split, parse_label, limit):
-    if name.lower().endswith(TABLES + JSON_LINES):
-        rows = _read_table(name, VALIDATION if split == "valid" else (split,))
+    path = fetch_standard(name) if name in HASHES else data_path(name)
+    if path.suffix.lower() in TABLES + JSON_LINES:
+        rows = _read_table(path, VALIDATION if split == "valid" else (split,))
+    elif read_layout := find_layout(path):
+        rows = read_layout(path, split)
     else:
-        folder = fetch_standard(name) if name in HASHES else Path(name)
-        read_layout = find_layout(folder)
-        if read_layout is None:
-            return _load_reviews(name, split, parse_label, limit)
-        rows = read_layout(folder, split)
+        return _load_reviews(name, split, parse_label, limit)
     return draw([_example(*row, parse_label) for row in rows], limit)
 
 
@@ -93,8 +91,8 @@ def _load_reviews(name, split, parse_label, limit):
     return [Example(text, None, labels[label], name) for text, label in dataset]
 
 
-def _read_table(name, splits):
-    for _, where, row in read_rows(name, COLUMNS):
+def _read_table(path, splits):
+    for _, where, row in read_rows(path, COLUMNS):
         if row["split"] in splits:
             yield where, row["label"], row["text"], row.get("text_b")
 

@@ -5,11 +5,19 @@ import json
 from itertools import zip_longest
 from pathlib import Path
 
+from ..machine.fetching import shipped_file
 from .reviews import LARGEST_REVIEW, decode
 
 SEPARATORS = {";": "semicolons", ",": "commas", "\t": "tabs"}
 TABLES = (".tsv", ".csv")
 JSON_LINES = (".jsonl",)
+SHIPPED = {"pairs": "pairs.tsv", "tickets": "tickets.jsonl", "questions": "questions.json"}  # for tasks but sentiment
+
+
+def data_path(name_or_path):
+    """The path of a file with examples: that of one of `SHIPPED`, by its name, or the path that is given."""
+    name = str(name_or_path)
+    return shipped_file(SHIPPED[name]) if name in SHIPPED else Path(name)
 
 
 def read_rows(path, required):

@@ -74,8 +74,7 @@ def _write_from_archives(name, folder):
 
 
 def find_layout(folder):
-    """The reader of a folder's layout, a callable from folder and split to rows; None if it is none of these."""
-    folder = Path(folder)
+    """The reader of a folder's (pathlib.Path) layout, a callable from folder and split to rows; None if it is none of these."""
     if (folder / MRPC["train"]).is_file():
         return _read_mrpc
     if (folder / "train_intent.txt").is_file():

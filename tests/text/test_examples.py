@@ -53,6 +53,16 @@ def test_reviews_have_names_for_labels(table):
     assert load_examples("sample", "valid", parse_class) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "count", "classes"), [("pairs", 220, {"0", "1"}), ("tickets", 300, {"book", "cancel", "change", "price"})]
+)
+def test_shipped_data_have_names(name, count, classes):
+    examples = load_examples(name, "train", parse_class)
+    assert len(examples) == count
+    assert classes <= {example.label for example in examples}
+    assert all((example.text_b is not None) == (name == "pairs") for example in examples)
+
+
 def test_a_limit_draws_always_alike(table):
     everything = load_examples(table, "train", parse_class)
     assert load_examples(table, "train", parse_class, 7) == draw(everything, 7)
