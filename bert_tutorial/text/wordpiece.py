@@ -14,16 +14,25 @@ import unicodedata
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
 
 from .vocabulary import LONGEST_WORD, is_uncased
-from .words import cut_words, make_basic_tokenizer, require_string
+from .words import cut_words, make_basic_tokenizer, place_words, require_string
 
 TOKENIZER_SETTINGS = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")  # Hugging Face's names
 BATCH = 1024  # texts tokenized at once: bounds the memory, which holds every word of a batch
+
+
+class PlacedPieces(NamedTuple):
+    """The word pieces of a text of n pieces, without [CLS] and [SEP]."""
+
+    ids: np.ndarray  # (n,), int32
+    begins: np.ndarray  # (n,): where in the text each one's word begins
+    ends: np.ndarray  # (n,): and ends
 
 
 class FastTokenizer:
@@ -84,7 +93,7 @@ class FastTokenizer:
         list of str
             Its tokens, without [CLS] and [SEP].
         """
-        return self._wordpiece.encode(cut_words(text, self._lower, self._basic_tokenizer), is_pretokenized=True).tokens
+        return self._wordpiece.encode(self._cut(text), is_pretokenized=True).tokens
 
     def convert_tokens_to_ids(self, tokens):
         """Ids of `tokens`, a list of str."""
@@ -119,12 +128,30 @@ class FastTokenizer:
         encoded = []
         for start in range(0, len(texts), BATCH):
             # a word is one token at least, so words past `room` cannot matter
-            words = [
-                cut_words(text, self._lower, self._basic_tokenizer)[:room] for text in texts[start : start + BATCH]
-            ]
+            words = [self._cut(text)[:room] for text in texts[start : start + BATCH]]
             for encoding in self._wordpiece.encode_batch_fast(words, is_pretokenized=True):
                 encoded.append(np.array([cls, *encoding.ids[:room], sep], dtype="int32"))
         return encoded
+
+    def encode_placed(self, text):
+        """Tokenize one text, and say where in it the word of each token stands.
+
+        Parameters
+        ----------
+        text : str
+
+        Returns
+        -------
+        PlacedPieces
+            The ids are those of `encode_batch`.
+        """
+        words = list(place_words(text, self._cut))
+        encoding = self._wordpiece.encode([word for word, _, _ in words], is_pretokenized=True)
+        places = np.array([words[i][1:] for i in encoding.word_ids], dtype="int64").reshape(-1, 2)
+        return PlacedPieces(np.array(encoding.ids, dtype="int32"), places[:, 0], places[:, 1])
+
+    def _cut(self, text):
+        return cut_words(text, self._lower, self._basic_tokenizer)
 
     def fingerprint(self, texts, max_length):
         """SHA-256 of all that `encode_batch(texts, max_length)` depends on.

@@ -4,6 +4,7 @@ Source: https://github.com/google-research/bert/blob/master/tokenization.py, by 
 """
 
 import re
+import unicodedata
 from functools import partial
 
 import gluonnlp as nlp
@@ -39,6 +40,34 @@ def cut_words(text, lower, basic_tokenizer):
         return basic_tokenizer(LONE_SURROGATE.sub("\U0010ffff", text))
     text = text.translate(ASCII_CONTROLS)
     return ASCII_WORD.findall(text.lower() if lower else text)
+
+
+def place_words(text, cut):
+    """Words, and where in the text each of them stands.
+
+    Parameters
+    ----------
+    text : str
+    cut : callable
+        From a str to its words, as `cut_words` gives them.
+
+    Yields
+    ------
+    word : str
+        Those of `cut(text)`, in their order.
+    begin, end : int
+        It was made of text[begin:end], the accents after it among them.
+    """
+    # Cutting changes characters (it lowers, strips, drops), but one leaves as many behind amid others as it does alone.
+    left = {character: len("".join(cut(character))) for character in set(text)}
+    origins = [i for i, character in enumerate(text) for _ in range(left[character])]  # of the words' characters
+    done = 0
+    for word in cut(text):
+        begin, end = origins[done], origins[done + len(word) - 1] + 1
+        while end < len(text) and not left[text[end]] and unicodedata.category(text[end]) == "Mn":
+            end += 1
+        yield word, begin, end
+        done += len(word)
 
 
 def require_string(text):

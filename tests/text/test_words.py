@@ -7,6 +7,7 @@ import unicodedata
 
 from bert_tutorial.text.vocabulary import LONGEST_WORD, SPECIAL_TOKENS
 from bert_tutorial.text.wordpiece import FastTokenizer, make_tokenizer
+from bert_tutorial.text.words import cut_words, make_basic_tokenizer, place_words
 
 import gluonnlp as nlp
 import pytest
@@ -104,3 +105,77 @@ def test_case(small_vocabulary):
 def test_texts_that_are_no_strings(small_vocabulary, texts):
     with pytest.raises(TypeError, match=r"a list|None|b'movie'|nan"):
         FastTokenizer(small_vocabulary).encode_batch(texts, max_length=10)
+
+
+def alike(words):
+    """Without the one lowercase letter that depends on its neighbours, also across an apostrophe."""
+    return [word.replace("ς", "σ") for word in words]
+
+
+def assert_placed(text, cut):
+    """The words are those of `cut`; each is what is cut out of its place, and nothing is left between the places."""
+    placed = list(place_words(text, cut))
+    assert [word for word, _, _ in placed] == cut(text)
+    beyond = 0
+    for word, begin, end in placed:
+        assert begin < end
+        assert alike(cut(text[begin:end])) == alike([word])
+        assert cut(text[beyond:begin]) == []
+        beyond = end
+    assert cut(text[beyond:]) == []
+
+
+def cutter(lower, strip, chinese):
+    basic_tokenizer = make_basic_tokenizer(lower, strip, chinese)
+    return lambda text: cut_words(text, lower, basic_tokenizer)
+
+
+@given(
+    text=TEXTS | st.text("aéÉÅß中文 .'e\u0301\u0327ΑΣς\0", max_size=30),
+    lower=st.booleans(),
+    strip=st.none() | st.booleans(),
+    chinese=st.booleans(),
+)
+@settings(max_examples=1000)
+def test_words_stand_where_they_are_said_to_stand(text, lower, strip, chinese):
+    assert_placed(text, cutter(lower, strip, chinese))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lower", [True, False])
+@pytest.mark.parametrize("strip", [None, True, False])
+@pytest.mark.parametrize("chinese", [True, False])
+def test_words_of_every_two_odd_characters_are_placed(lower, strip, chinese):
+    cut = cutter(lower, strip, chinese)
+    for one, two in itertools.product(ODD, repeat=2):
+        assert_placed(f"a{one}{two}B", cut)
+
+
+@pytest.mark.parametrize(
+    ("text", "settings", "expected"),
+    [
+        ("Café.", (True, None, True), ["Café", "."]),
+        ("Cafe\u0301, ÅSE\u0301\u0327", (True, None, True), ["Cafe\u0301", ",", "ÅSE\u0301\u0327"]),
+        ("Cafe\u0301, ÅSE\u0301", (False, None, True), ["Cafe\u0301", ",", "ÅSE\u0301"]),
+        ("\ufeffre\u00adad\0 me\u200b!", (True, None, True), ["re\u00adad", "me", "!"]),
+        ("the 中文 of", (True, None, True), ["the", "中", "文", "of"]),
+        ("the 中文 of", (True, None, False), ["the", "中文", "of"]),
+        ("1895–1943", (True, None, True), ["1895", "–", "1943"]),
+        ("İstanbul ﬁlm", (True, None, True), ["İstanbul", "ﬁlm"]),
+        ("a\ud83db 😀", (True, None, True), ["a\ud83db", "😀"]),
+    ],
+)
+def test_places_of_words_in_texts(text, settings, expected):
+    assert [text[begin:end] for _, begin, end in place_words(text, cutter(*settings))] == expected
+
+
+@given(text=TEXTS, lower=st.booleans(), strip=st.none() | st.booleans(), chinese=st.booleans())
+@settings(max_examples=300)
+def test_placed_pieces_are_those_of_the_whole_text(cased_vocabulary, text, lower, strip, chinese):
+    tokenizer = FastTokenizer(cased_vocabulary, lower, strip, chinese)
+    ids, begins, ends = tokenizer.encode_placed(text)
+    assert ids.tolist() == tokenizer.encode_batch([text], 10**6)[0][1:-1].tolist()
+    pieces = []
+    for word, begin, end in place_words(text, cutter(lower, strip, chinese)):
+        pieces += [(begin, end)] * len(tokenizer._wordpiece.encode([word], is_pretokenized=True).ids)
+    assert list(zip(begins, ends, strict=True)) == pieces
