@@ -17,11 +17,12 @@ from .classifier import SentimentClassifier, predict_sentiment  # noqa: E402
 from .doctor import doctor  # noqa: E402
 from .encoder import BERTEncoder, BERTModel  # noqa: E402
 from .finetuning import finetune_reviews, finetune_task  # noqa: E402
-from .heads import BERTClassifier, BERTForPreTraining, MLMDecoder, NSClassifier  # noqa: E402
+from .heads import BERTClassifier, BERTForPreTraining, BERTForQA, MLMDecoder, NSClassifier  # noqa: E402
 from .machine.devices import choose_device  # noqa: E402
 from .machine.seeds import seed_everything  # noqa: E402
 from .precision import set_precision  # noqa: E402
 from .pretraining import fill_mask, pretrain_corpus, pretrain_loop  # noqa: E402
+from .tasks.answer import QuestionAnswerer  # noqa: E402
 from .tasks.classify import TextClassifier  # noqa: E402
 from .tasks.regress import TextRegressor  # noqa: E402
 from .text.corpora import load_corpus  # noqa: E402
@@ -41,6 +42,7 @@ __all__ = [
     "BERTClassifier",
     "BERTEncoder",
     "BERTForPreTraining",
+    "BERTForQA",
     "BERTModel",
     "DotProductAttention",
     "EncoderBlock",
@@ -50,6 +52,7 @@ __all__ = [
     "NSClassifier",
     "PositionWiseFFN",
     "PositionalEncoding",
+    "QuestionAnswerer",
     "Recipe",
     "SentimentClassifier",
     "TextClassifier",

@@ -25,6 +25,7 @@ from .machine.interrupts import keep_interrupts
 from .precision import DTYPES
 from .pretraining import pretrain_corpus
 from .quantization import quantize
+from .tasks.answer import QuestionAnswerer
 from .tasks.model import task_of
 from .text.datasets import load_datasets
 from .text.imdb import fetch_imdb
@@ -184,7 +185,8 @@ def fetch(names, everything, folder):
     default=SentimentClassifier.task,
     help="What is learned: sentiment, or classify (any labels) or regress (a number), from a .tsv, .csv or .jsonl file "
     "with the columns split, label, text and, for pairs, text_b; or from a standard data set: mrpc, sts-b, mnli, atis, "
-    "snips, or a folder laid out as one of them or as GLUE's.",
+    "snips, or a folder laid out as one of them or as GLUE's; or answer, from questions (shipped), a .json file as "
+    "SQuAD's, each entry with a split, or a folder with train-v2.0.json and dev-v2.0.json.",
 )
 @click.option("--multi-label", is_flag=True, help='For classify: a text may have several labels, as in "a|b", or none.')
 @click.option("--class-weights", is_flag=True, help="For classify: rare classes count as much as frequent ones.")
@@ -359,11 +361,12 @@ def evaluate_command(folder, data, no_cache, limit, batch_size, int8, as_json):
 @click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("texts", nargs=-1, metavar="[TEXT]...")
 @click.option("--file", "-f", "file", type=click.File("rb"), help="Read texts, one a line; - is the input.")
+@click.option("--context", type=click.File("rb"), help="For answer: the text that each TEXT is a question about.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line: text, label, probability.")
 @batch_size_option
 @int8_option
-def predict(folder, texts, file, as_json, batch_size, int8):
-    """Say whether each TEXT is positive or negative, with the classifier in DIR."""
+def predict(folder, texts, file, context, as_json, batch_size, int8):
+    """Say whether each TEXT is positive or negative, with the classifier in DIR; or what its task is."""
     source = getattr(file, "name", "the input")
     lines = (decode(line, f"{source}, line {i}") for i, line in enumerate(file or [], start=1))
     texts = [*texts, *(line.rstrip("\r\n") for line in lines)]
@@ -372,10 +375,20 @@ def predict(folder, texts, file, as_json, batch_size, int8):
     for i, text in enumerate(texts, start=1):
         if not text.strip():
             raise ValueError(f"text {i} is empty")
+    takes_context = task_of(folder) == QuestionAnswerer.task
+    if takes_context and not context:
+        raise click.UsageError(f"{folder} answers questions about a text: give it with --context FILE")
+    if context and not takes_context:
+        raise click.UsageError(f"{folder} answers no questions about a text: leave out --context")
     model = _load(folder, int8)
     pairs = [text.split("\t", 1) for text in texts]
     if model.task == SentimentClassifier.task:
         answers = (_sentiment(positive) for positive in model.predict(texts, batch_size).tolist())
+    elif context:
+        passage = decode(context.read(), context.name)
+        if not passage.strip():
+            raise ValueError(f"{context.name} is empty")
+        answers = model.answer(texts, [passage] * len(texts), batch_size)
     elif any(len(pair) == 2 for pair in pairs):
         if alone := [i for i, pair in enumerate(pairs, start=1) if len(pair) == 1]:
             raise ValueError(f"text {alone[0]} has no tab, but others do: between the texts of a pair there is one")
@@ -413,7 +426,9 @@ def _sentiment(positive):
 def _shown(value):
     if isinstance(value, dict):
         return ", ".join(f"{name} {number:.3f}" for name, number in value.items()) or "none"
-    return value if isinstance(value, str) else f"{value:.3f}"
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return "-" if value in ("", None) else str(value)  # no answer, nowhere
 
 
 def _describe(score, but=None):

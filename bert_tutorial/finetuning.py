@@ -14,6 +14,7 @@ from .classifier import SentimentClassifier
 from .machine.devices import choose_device
 from .machine.seeds import seed_everything
 from .precision import set_precision
+from .tasks.answer import QuestionAnswerer
 from .tasks.classify import TextClassifier, balanced_weights
 from .tasks.model import TaskModel
 from .tasks.regress import TextRegressor
@@ -28,7 +29,7 @@ from .training.workers import ALONE
 MINIMUM_FOR_VALIDATION = 1000  # reviews; a tenth of fewer cannot tell one epoch from another
 
 
-TASKS = {model.task: model for model in (SentimentClassifier, TextClassifier, TextRegressor)}
+TASKS = {model.task: model for model in (SentimentClassifier, TextClassifier, TextRegressor, QuestionAnswerer)}
 
 
 class FineTuned(NamedTuple):
@@ -144,6 +145,7 @@ def finetune_reviews(
             resume=resume,
             workers=workers,
         )
+        folder.save(classifier.save)
         test_batches = classifier.batches(test, batch_size * workers.size, cached=cached)
         score = evaluate(classifier.net, test_batches, ctx, workers=workers)
         folder.finish({**score._asdict(), "interval": score.interval}, history, ctx, seed)
@@ -183,10 +185,10 @@ def finetune_task(
 
     Parameters
     ----------
-    task : {"classify", "regress"}
-        What is learned: classes, or a number for each text or pair of texts.
+    task : {"classify", "regress", "answer"}
+        What is learned: classes, or a number for each text or pair of texts; answers to questions about texts.
     data : str, path or sequence of them
-        As for `load_examples`.
+        As for `load_examples`; for "answer" as for `load_questions`.
     multi_label : bool, default False
         For "classify": a text may have several labels, separated by "|", or none.
     class_weights : bool, default False
@@ -203,7 +205,7 @@ def finetune_task(
     Raises
     ------
     FetchError, FileNotFoundError, TrainingDivergedError, NotImplementedError, ValueError, OSError
-        As for `finetune_reviews` and `load_examples`; also for settings that are not of this task.
+        As for `finetune_reviews`, `load_examples` and `load_questions`; also for settings that are not of this task.
 
     Source: Devlin et al. 2018, section 4 and figure 4.
     """
@@ -216,6 +218,8 @@ def finetune_task(
         raise ValueError(f"multi_label and class_weights are for the task classify, not for {task}")
     if multi_label and class_weights:
         raise ValueError("class_weights are for texts with one label each, not for multi_label")
+    if pooling and task == "answer":
+        raise ValueError("pooling is for tasks on whole texts; for the task answer the network reads every position")
     own = {"multi_label": multi_label} if task == "classify" else {}
     with RunFolder(output, settings_of(locals()), resume, overwrite, workers) as folder:
         limits = {"train": train_limit, "valid": None, "test": test_limit}
@@ -246,6 +250,9 @@ def finetune_task(
             resume=resume,
             workers=workers,
         )
+        if valid:
+            fine_tuned.settle(valid, batch_size)
+        folder.save(fine_tuned.save)
         score = fine_tuned.score(test, batch_size)
         folder.finish(score, history, ctx, seed)
     return FineTuned(fine_tuned, history, score)
@@ -293,7 +300,7 @@ def _fit(
     resume,
     workers,
 ):
-    """Train a TaskModel on batches, save it in the run's folder; the history."""
+    """Train a TaskModel on batches; the history."""
     set_precision(model.net, precision)
     decay_rates(model.net.bert, layer_decay)
     freeze_layers(model.net.bert, freeze)
@@ -315,6 +322,5 @@ def _fit(
         settings={**folder.settings, "pooling": model.reads, "workers": workers.size},
         workers=workers,
     )
-    folder.save(model.save)
     set_precision(model.net, "float32")
     return history

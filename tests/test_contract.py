@@ -15,6 +15,7 @@ from bert_tutorial import (
     AddNorm,
     BERTClassifier,
     BERTEncoder,
+    BERTForQA,
     BERTModel,
     DotProductAttention,
     EncoderBlock,
@@ -108,13 +109,14 @@ CASES = {
         )
         for pooling in POOLINGS
     },
+    "BERTForQA": (lambda: BERTForQA(BERTModel(*BERT)), lambda *size: ([], sentences(*size))),
 }
 CLASSIFIERS = [case for case in CASES if case.startswith("BERTClassifier")]
 TAKES_MASK = ["DotProductAttention", "MultiHeadAttention", "EncoderBlock", "BERTEncoder"]
 WITH_PARTS = ["DotProductAttention", "MultiHeadAttention", "PositionWiseFFN", "AddNorm", "PositionalEncoding"]
-WITH_PARTS += ["EncoderBlock", "BERTEncoder", "NSClassifier", "MLMDecoder", *CLASSIFIERS]
+WITH_PARTS += ["EncoderBlock", "BERTEncoder", "NSClassifier", "MLMDecoder", "BERTForQA", *CLASSIFIERS]
 DROPS = ["DotProductAttention", "MultiHeadAttention", "AddNorm", "PositionalEncoding", "EncoderBlock"]
-DROPS += ["BERTEncoder", "BERTModel", *CLASSIFIERS]
+DROPS += ["BERTEncoder", "BERTModel", "BERTForQA", *CLASSIFIERS]
 
 every_case = pytest.mark.parametrize("case", CASES)
 both_forms = pytest.mark.parametrize("form", FORMS)

@@ -1,15 +1,27 @@
-"""The two pre-training heads and the classifier."""
+"""The two pre-training heads, the classifier, and the head for answers."""
 
 import warnings
 
-from bert_tutorial import BERTClassifier, BERTModel, MLMDecoder, NSClassifier, seed_everything, train_loop
+from bert_tutorial import (
+    BERTClassifier,
+    BERTForQA,
+    BERTModel,
+    MLMDecoder,
+    NSClassifier,
+    load_pretrained,
+    seed_everything,
+    train_loop,
+)
 from bert_tutorial.blocks import EncoderBlock
 from bert_tutorial.heads import POOLINGS
+from bert_tutorial.tasks.answer import span_loss
+from bert_tutorial.weights.names import network_parameters
 
 import gluonnlp as nlp
 import mxnet as mx
 import numpy as np
 import pytest
+from golden_weights import GOLDEN, TOLERANCE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mxnet import autograd, gluon, nd
@@ -254,3 +266,88 @@ def test_classifier_equals_what_is_computed_from_the_whole_output(pooling, hybri
         np.testing.assert_allclose(results[1][name], expected, atol=1e-4, err_msg=name)
     unused = {name for name, value in results[0].items() if np.abs(value).max() == 0 and "W_k.bias" not in name}
     assert unused == ({"bert.pooler.weight", "bert.pooler.bias"} if pooling != "pooler" else set())
+
+
+@pytest.mark.parametrize("hybridize", [False, True])
+@pytest.mark.parametrize("backend", ["ours", "gluonnlp"])
+def test_answers_take_either_bert_and_leave_its_pooler_alone(backend, hybridize):
+    net = BERTForQA(make_bert(backend))
+    net.classifier.initialize(mx.init.Normal(0.5))
+    words, segments, lengths = batch()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # as Gluon's of a parameter that is not used
+        if hybridize:
+            net.hybridize(static_alloc=True)
+        logits = net(words, segments, lengths).asnumpy()
+        alone = net(words[1:2, :2], segments[1:2, :2]).asnumpy()
+    assert logits.shape == (3, 4, 2)
+    np.testing.assert_allclose(alone, logits[1:2, :2], atol=1e-6)  # what stands in the padding does not matter
+    encodings = net.bert(words, segments, lengths)[0].asnumpy()
+    expected = encodings @ net.classifier.weight.data().asnumpy().T + net.classifier.bias.data().asnumpy()
+    np.testing.assert_allclose(logits, expected, atol=1e-5)
+    before = {name: p.data().asnumpy() for name, p in net._collect_params_with_prefix().items()}
+    labels = nd.array([[1, 3, 4], [0, 1, 2], [2, 2, 3]])
+    train_loop(net, [(words, lengths, segments, labels)], None, 2, 1e-2, mx.cpu(), span_loss, seed=1)
+    after = {name: p.data().asnumpy() for name, p in net._collect_params_with_prefix().items()}
+    same = {name for name in before if (before[name] == after[name]).all()}
+    assert same == {"bert.pooler.weight", "bert.pooler.bias"}
+
+
+def test_answers_out_of_range_raise_even_when_hybridized():
+    net = BERTForQA(make_bert())
+    net.classifier.initialize()
+    net.hybridize(static_alloc=True)
+    net(*batch())
+    with pytest.raises(IndexError, match="30"):
+        net(nd.array([[3, 4, 30]]), nd.zeros((1, 3)))
+
+
+def assert_answers_as_hugging_face(folder, data, hybridize):
+    """Logits, losses and gradients of all parameters but the pooler's, which theirs has not."""
+    bert, _ = load_pretrained(folder)
+    net = BERTForQA(bert)
+    net.classifier.initialize()
+    parameters = network_parameters(net, "qa_outputs")
+    for name in ("qa_outputs.weight", "qa_outputs.bias"):
+        parameters[name].set_data(nd.array(data[name]))
+    if hybridize:
+        net.hybridize(static_alloc=True)
+    words, segments, lengths = (nd.array(data[key]) for key in ("words", "segments", "valid_length"))
+    labels = nd.array(np.column_stack([data["labels"], data["valid_length"]]))
+    with autograd.record(train_mode=False):
+        logits = net(words, segments, lengths)
+        losses = span_loss(logits, labels)
+    losses.backward()
+    valid = np.arange(words.shape[1]) < data["valid_length"][:, None]
+    np.testing.assert_allclose(logits.asnumpy()[valid], data["logits"][valid], atol=TOLERANCE)
+    np.testing.assert_allclose(losses.asnumpy(), data["losses"], atol=TOLERANCE)
+    theirs = {name.removeprefix("gradient.").removeprefix("bert.") for name in data if name.startswith("gradient.")}
+    assert set(parameters) - theirs == {"pooler.dense.weight", "pooler.dense.bias"}
+    for name in theirs:
+        expected = data[f"gradient.{name}" if name.startswith("qa") else f"gradient.bert.{name}"]
+        found = parameters[name].grad().asnumpy()
+        np.testing.assert_allclose(found, expected, atol=TOLERANCE * max(1, np.abs(expected).max()), err_msg=name)
+
+
+@pytest.mark.parametrize("hybridize", [False, True])
+@pytest.mark.parametrize("name", ["deep", "odd"])
+def test_golden_answers(name, hybridize):
+    with np.load(GOLDEN / name / "answers.npz") as data:
+        assert data["valid_length"].min() < data["words"].shape[1], "the batch is padded"
+        assert_answers_as_hugging_face(GOLDEN / name, data, hybridize)
+
+
+@pytest.mark.parametrize("seed", range(300, 303))
+def test_answers_of_hugging_face_of_today(tmp_path, seed):
+    """As the golden files, with the torch and transformers that are installed, and shapes drawn afresh."""
+    for package in ("torch", "transformers"):
+        pytest.importorskip(package)
+    from golden import make_golden
+
+    rng = np.random.default_rng(seed)
+    num_heads = int(rng.integers(1, 9))
+    units = num_heads * int(rng.integers(1, 17))
+    shape = (rng.integers(6, 500), units, rng.integers(1, 200), num_heads, rng.integers(1, 6), rng.integers(4, 80))
+    model = make_golden.make_model([int(size) for size in shape], seed)
+    make_golden.save_checkpoint(model, tmp_path)
+    assert_answers_as_hugging_face(tmp_path, make_golden.answer(model, seed), hybridize=seed % 2)

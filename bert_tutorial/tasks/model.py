@@ -90,6 +90,9 @@ class TaskModel(ABC):
     def encode(self, dataset):
         """An encoded dataset, of (word ids (L,), L, segments (L,), label)."""
 
+    def settle(self, valid, batch_size=32):  # noqa: B027 (most tasks have nothing of the kind)
+        """Choose on held-out examples, after training, what is not learned."""
+
     @property
     def options(self):
         """What `read` of this class wants to know beside the data."""
@@ -213,15 +216,15 @@ class TaskModel(ABC):
         return make_loader(self.encode(dataset), self.vocabulary, batch_size, shuffle, self.max_length)
 
     def outputs(self, encoded, batch_size):
-        """What the network puts out for each sample of an encoded dataset, in its order: (samples, ...)."""
+        """What the network puts out for each sample of an encoded dataset, in its order: list of numpy.ndarray."""
         loader = make_loader(encoded, self.vocabulary, batch_size, shuffle=False, max_length=self.max_length)
         devices = list_devices(self.ctx)
         found = []
         for batch in loader:
             parts = [self.net(words, segments, length) for words, length, segments, _ in shares(batch, devices)]
-            found += [part.asnumpy() for part in parts]  # read when all devices have their work
+            found += [sample for part in parts for sample in part.asnumpy()]  # read when all devices have their work
         order = np.concatenate(list(batch_order(encoded, batch_size)))  # batches come sorted by length
-        return np.concatenate(found)[np.argsort(order)]
+        return [found[place] for place in np.argsort(order)]
 
 
 def task_of(folder):

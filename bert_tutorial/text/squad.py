@@ -9,11 +9,11 @@ import os
 import re
 import string
 from collections import Counter
-from pathlib import Path
 from typing import NamedTuple
 
 from .examples import VALIDATION
 from .reviews import decode, draw
+from .rows import data_path
 
 FILES = {"train": "train", "test": "dev"}  # the test questions of SQuAD are not published
 VERSIONS = ("v1.1", "v2.0")
@@ -41,8 +41,9 @@ def load_questions(data, split, limit=None):
     Parameters
     ----------
     data : str, path or sequence of them
-        A JSON file in the layout of SQuAD 1.1 or 2.0, each entry of whose "data" has a "split"; or a folder with
-        train-v1.1.json and dev-v1.1.json, or the same of v2.0, whose "dev" is the test.
+        "questions", which ships with the course; a JSON file in the layout of SQuAD 1.1 or 2.0, each entry of whose
+        "data" has a "split"; or a folder with train-v1.1.json and dev-v1.1.json, or the same of v2.0, whose "dev" is
+        the test.
     split : {"train", "valid", "test"}
         In a file, "dev" is another word for "valid". A file without any "split" has questions for training only.
     limit : int, optional
@@ -61,10 +62,10 @@ def load_questions(data, split, limit=None):
         Not JSON, a missing key, an empty context, an answer that does not stand where the file says, no question of
         this split. The message names the file, and the title or the question's id.
     """
-    names = [Path(name) for name in ([data] if isinstance(data, str | os.PathLike) else data)]
-    questions = [question for name in names for question in draw(list(_read(name, split)), limit)]
+    paths = [data_path(name) for name in ([data] if isinstance(data, str | os.PathLike) else data)]
+    questions = [question for path in paths for question in draw(list(_read(path, split)), limit)]
     if not questions and split != "valid":
-        raise ValueError(f"{', '.join(map(str, names))} has no question whose split is {split!r}")
+        raise ValueError(f"{', '.join(map(str, paths))} has no question whose split is {split!r}")
     return questions
 
 

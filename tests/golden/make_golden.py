@@ -1,6 +1,7 @@
 """Writes the golden files: random checkpoints, and what Hugging Face's BertForPreTraining computes with them.
 
-`io.npz` holds outputs, `training.npz` (for two of the checkpoints) losses and gradients.
+`io.npz` holds outputs; for two of the checkpoints `training.npz` holds losses and gradients, and `answers.npz` what
+Hugging Face's BertForQuestionAnswering computes with the same BERT.
 
 How to run it, in any environment with torch and transformers (they are not among the project's requirements):
 
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import BertConfig, BertForPreTraining
+from transformers import BertConfig, BertForPreTraining, BertForQuestionAnswering
 
 TRAINED = ("deep", "odd")
 SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -138,6 +139,48 @@ def train(model, seed, num_samples=4, length=None):
     }
 
 
+def answer(model, seed):
+    """Logits of a BertForQuestionAnswering, and the gradients of the mean loss of start and end, as arrays.
+
+    Its BERT is that of `model`, its last layer is random. Padding is no place for an answer: it is left out of the
+    softmax, which their own loss does not do.
+    """
+    rng = np.random.default_rng(seed)
+    length = model.config.max_position_embeddings
+    valid_length = np.array([length, length - 1, length // 2])
+    padding = np.arange(length) >= valid_length[:, None]
+    words = np.where(padding, 0, rng.integers(1, model.config.vocab_size, size=padding.shape))  # as in `train`
+    segments = np.sort(rng.integers(2, size=padding.shape))
+    labels = np.sort(rng.integers(valid_length, size=(2, 3)), axis=0).T  # (3, 2)
+    torch.manual_seed(seed)
+    theirs = BertForQuestionAnswering(model.config).eval()
+    theirs.set_attn_implementation("eager")
+    theirs.bert.load_state_dict(model.bert.state_dict(), strict=False)  # it has no pooler
+    with torch.no_grad():
+        for parameter in theirs.qa_outputs.parameters():
+            parameter.normal_(0, 0.5)
+    outputs = theirs(
+        input_ids=torch.tensor(words),
+        token_type_ids=torch.tensor(segments),
+        attention_mask=torch.tensor(~padding).long(),
+    )
+    logits = torch.stack([outputs.start_logits, outputs.end_logits], dim=-1)  # (3, L, 2)
+    masked = logits.masked_fill(torch.tensor(padding)[:, :, None], -torch.inf)
+    losses = torch.nn.functional.cross_entropy(masked, torch.tensor(labels), reduction="none").mean(dim=1)  # (3,)
+    losses.sum().backward()
+    return {
+        "words": words,
+        "segments": segments,
+        "valid_length": valid_length,
+        "labels": labels,
+        "logits": logits.detach().numpy(),
+        "losses": losses.detach().numpy(),
+        "qa_outputs.weight": theirs.qa_outputs.weight.detach().numpy(),
+        "qa_outputs.bias": theirs.qa_outputs.bias.detach().numpy(),
+        **{f"gradient.{name}": parameter.grad.numpy() for name, parameter in theirs.named_parameters()},
+    }
+
+
 if __name__ == "__main__":
     for seed, (name, shape) in enumerate(SHAPES.items(), start=1):
         folder = Path(__file__).parent / name
@@ -148,4 +191,5 @@ if __name__ == "__main__":
         np.savez_compressed(folder / "io.npz", **run(model, seed))
         if name in TRAINED:
             np.savez_compressed(folder / "training.npz", **train(model, seed))
+            np.savez_compressed(folder / "answers.npz", **answer(model, seed))
         print(folder)
