@@ -1,4 +1,4 @@
-"""What BERT has to beat: classifiers that see only which words and pairs of words a text has.
+"""What BERT has to beat: what sees only which words, and pairs of words, a text has.
 
 scikit-learn takes a second to load, so it is imported where it is used.
 """
@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .text.prose import split_sentences
 from .training.scoring import wilson_interval
 
 
@@ -127,3 +128,25 @@ def score_baselines(train, test):
         right = int(np.sum(answers == test_labels))
         count = len(test_labels)
         yield BaselineScore(name, right / count, *wilson_interval(right, count), seconds, count)
+
+
+def closest_sentence(question, context):
+    """Answer a question by the sentence that shares most words with it, the first of those that share as many.
+
+    Parameters
+    ----------
+    question, context : str
+
+    Returns
+    -------
+    str
+        `score_answers` says how good it is.
+
+    Source: Rajpurkar et al. 2016, section 5; their baseline goes on to choose a phrase of such a sentence.
+    """
+    asked = _words(question)
+    return max(split_sentences(context), key=lambda sentence: len(asked & _words(sentence)), default="")
+
+
+def _words(text):
+    return set(re.findall(r"\w+", text.lower()))

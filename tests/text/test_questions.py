@@ -5,6 +5,7 @@ import re
 from collections import Counter
 
 from bert_tutorial import score_baselines
+from bert_tutorial.baselines import closest_sentence
 from bert_tutorial.machine.fetching import shipped_file
 from bert_tutorial.text.prose import split_sentences
 
@@ -37,10 +38,9 @@ def words(text):
     return set(re.findall(r"\w+", text.lower()))
 
 
-def nearest_sentence(context, question):
-    """The first of the sentences that share most words with the question, and which share of its words it has."""
-    wanted = words(question)
-    sentence = max(split_sentences(context), key=lambda sentence: len(wanted & words(sentence)))
+def closest(context, question):
+    """The sentence that shares most words with the question, and which share of its words it has."""
+    sentence, wanted = closest_sentence(question, context), words(question)
     return sentence, len(wanted & words(sentence)) / len(wanted)
 
 
@@ -140,7 +140,7 @@ def test_the_sentence_that_shares_most_words_is_right_half_of_the_time(films, sp
     found = []
     for context, question in questions(films, split):
         if not question["is_impossible"]:
-            sentence, _ = nearest_sentence(context, question["question"])
+            sentence, _ = closest(context, question["question"])
             start = context.index(sentence)
             places = [answer["answer_start"] - start for answer in question["answers"]]
             found.append(any(0 <= place < len(sentence) for place in places))
@@ -150,7 +150,7 @@ def test_the_sentence_that_shares_most_words_is_right_half_of_the_time(films, sp
 def test_shared_words_do_not_tell_which_questions_have_an_answer(films):
     shares = {True: [], False: []}
     for context, question in questions(films):
-        _, share = nearest_sentence(context, question["question"])
+        _, share = closest(context, question["question"])
         shares[question["is_impossible"]].append(share)
     with_answer, without = (sum(values) / len(values) for values in (shares[False], shares[True]))
     assert with_answer == pytest.approx(without, abs=0.05)
