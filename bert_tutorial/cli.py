@@ -366,7 +366,7 @@ def evaluate_command(folder, data, no_cache, limit, batch_size, int8, as_json):
 @batch_size_option
 @int8_option
 def predict(folder, texts, file, context, as_json, batch_size, int8):
-    """Say whether each TEXT is positive or negative, with the classifier in DIR; or what its task is."""
+    """Say whether each TEXT is positive or negative, or what else the network in DIR has learned to say."""
     source = getattr(file, "name", "the input")
     lines = (decode(line, f"{source}, line {i}") for i, line in enumerate(file or [], start=1))
     texts = [*texts, *(line.rstrip("\r\n") for line in lines)]

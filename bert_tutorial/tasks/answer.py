@@ -1,5 +1,6 @@
 """Answers: the stretch of a text that answers a question, or none."""
 
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -102,16 +103,16 @@ class QuestionAnswerer(TaskModel):
         """
         passages = self._passages([example.context for example in examples])
         spans = [_answer_span(*of) for of in zip(examples, passages, strict=True)]
-        samples, learned = [], set()
+        samples, whole = [], set()  # whole: questions with a window that holds all of the answer
         for window in self._windows([example.question for example in examples], passages):
             positions = window.positions(spans[window.number])
             if positions:
-                learned.add(window.number)
+                whole.add(window.number)
             length = len(window.words)
             label = np.array([*(positions or (NO_ANSWER, NO_ANSWER)), length])
             samples.append((window.words, length, window.segments, label))
         for number, (example, span) in enumerate(zip(examples, spans, strict=True)):
-            if span and number not in learned:
+            if span and number not in whole:
                 raise ValueError(
                     f"{example.where}: no window of {self.max_length} word pieces holds the whole answer, which has "
                     f"{span[1] - span[0] + 1}: give a larger max_length, or a shorter answer"
@@ -144,26 +145,23 @@ class QuestionAnswerer(TaskModel):
         passages = self._passages(contexts)
         windows = list(self._windows(questions, passages))
         encoded = SimpleDataset([(window.words, len(window.words), window.segments, 0) for window in windows])
-        best = [(-np.inf, None, 0.0)] * len(questions)  # score, word pieces and probability of the best answer
-        none = [(np.inf, 0.0)] * len(questions)  # score and probability of none, in the window that has most to say
+        best = [(-np.inf, 0.0, None)] * len(questions)  # score, probability and word pieces of the best answer
+        none = [(np.inf, 0.0)] * len(questions)  # score and probability of none, in the window that says most against
         for window, scores in zip(windows, self.outputs(encoded, batch_size), strict=True):
-            number = window.number
             scores = scores[: len(window.words)].astype("float64")  # (L, 2), without the padding
-            log_sums = np.log(np.exp(scores - scores.max(axis=0)).sum(axis=0)) + scores.max(axis=0)  # (2,)
+            log_sum = np.logaddexp.reduce(scores, axis=0).sum()  # of both softmaxes
             score, *span = best_span(scores, window, self.config["max_answer_length"])
-            if score > best[number][0]:
-                best[number] = score, span, float(np.exp(score - log_sums.sum()))
-            score = float(scores[NO_ANSWER].sum())
-            if score < none[number][0]:
-                none[number] = score, float(np.exp(score - log_sums.sum()))
-        for context, passage, (score, span, probability), (no_score, no_probability) in zip(
+            of_none, number = scores[NO_ANSWER].sum(), window.number
+            best[number] = max(best[number], (score, float(np.exp(score - log_sum)), span), key=itemgetter(0))
+            none[number] = min(none[number], (of_none, float(np.exp(of_none - log_sum))), key=itemgetter(0))
+        for context, passage, (score, probability, span), (of_none, no_probability) in zip(
             contexts, passages, best, none, strict=True
         ):
             answer = no_answer = Answer("", None, None, no_probability)
             if span:
                 begin, end = int(passage.begins[span[0]]), int(passage.ends[span[1]])
                 answer = Answer(context[begin:end], begin, end, probability)
-            yield Found(answer, score - no_score, no_answer)
+            yield Found(answer, score - of_none, no_answer)
 
     def predict(self, questions, contexts, batch_size=32):
         """The answer to each question in its context.
