@@ -17,7 +17,7 @@ from .classifier import SentimentClassifier, predict_sentiment  # noqa: E402
 from .doctor import doctor  # noqa: E402
 from .encoder import BERTEncoder, BERTModel  # noqa: E402
 from .finetuning import finetune_reviews, finetune_task  # noqa: E402
-from .heads import BERTClassifier, BERTForPreTraining, MLMDecoder, NSClassifier  # noqa: E402
+from .heads import BERTClassifier, BERTForPreTraining, BERTTagger, MLMDecoder, NSClassifier  # noqa: E402
 from .machine.devices import choose_device  # noqa: E402
 from .machine.seeds import seed_everything  # noqa: E402
 from .precision import set_precision  # noqa: E402
@@ -42,6 +42,7 @@ __all__ = [
     "BERTEncoder",
     "BERTForPreTraining",
     "BERTModel",
+    "BERTTagger",
     "DotProductAttention",
     "EncoderBlock",
     "FastTokenizer",

@@ -1,4 +1,4 @@
-"""What sits on top of BERT: the two heads of pre-training and their losses, and the head for classification.
+"""What sits on top of BERT: the two heads of pre-training and their losses, and those of fine-tuning.
 
 In the shape comments: B samples, L positions, C units, M masked positions, V word pieces.
 """
@@ -172,10 +172,49 @@ class PretrainingLoss(HybridBlock):
         return F.sum(mlm_losses) / num_masked, F.mean(self.ns_loss(ns_logits, ns_labels))
 
 
+class DenseOnBERT(HybridBlock):
+    """BERT, dropout and a dense layer; a subclass says what of BERT's output the layer reads.
+
+    Parameters
+    ----------
+    bert : BERTModel
+        Ours or GluonNLP's, returning (sequence encoding, pooled encoding).
+    num_outputs : int
+        Of the dense layer.
+    dropout : float
+        Probability of dropping an element of what it reads.
+    """
+
+    pooling = None  # the one vector it reads, if it reads one
+
+    def __init__(self, bert, num_outputs, dropout, **kwargs):
+        super().__init__(**kwargs)
+        self.bert = bert
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = dense(num_outputs, in_units=bert.pooler.weight.shape[0])
+
+    def forward(self, inputs, segment_types, valid_length=None):
+        """See the subclass."""
+        if isinstance(inputs, NDArray):
+            encoder = getattr(self.bert, "encoder", None)
+            inputs, segment_types, valid_length = graph_inputs(encoder, inputs, segment_types, valid_length)
+        return super().forward(inputs, segment_types, valid_length)
+
+    def _build_cache(self, *args):
+        # Gluon expects a graph to use all parameters, but this one may do without the pooler's
+        with warnings.catch_warnings():
+            if self.pooling != "pooler":
+                pooler = "|".join(map(re.escape, self.bert.pooler.collect_params()))
+                warnings.filterwarnings("ignore", rf"Parameter ({pooler})(, ({pooler}))* is not used")
+                if any(parameter._deferred_init for parameter in self.bert.collect_params().values()):
+                    self.bert(*args)  # Gluon would ask the graph for the shapes of all
+            super()._build_cache(*args)
+
+
 POOLINGS = ("pooler", "cls", "mean")  # of a classifier
 
 
-class BERTClassifier(HybridBlock):
+class BERTClassifier(DenseOnBERT):
     """BERT, dropout and a dense layer on one vector that stands for the whole text.
 
     Parameters
@@ -209,20 +248,10 @@ class BERTClassifier(HybridBlock):
     """
 
     def __init__(self, bert, num_classes, dropout=0.1, pooling="pooler", **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(bert, num_classes, dropout, **kwargs)
         if pooling not in POOLINGS:
             raise ValueError(f"pooling must be one of {', '.join(POOLINGS)}; got {pooling!r}")
         self.pooling = pooling
-        self.bert = bert
-        self.dropout = nn.Dropout(dropout)
-        self.classifier = dense(num_classes, in_units=bert.pooler.weight.shape[0])
-
-    def forward(self, inputs, segment_types, valid_length=None):
-        """See the class."""
-        if isinstance(inputs, NDArray):
-            encoder = getattr(self.bert, "encoder", None)
-            inputs, segment_types, valid_length = graph_inputs(encoder, inputs, segment_types, valid_length)
-        return super().forward(inputs, segment_types, valid_length)
 
     def hybrid_forward(self, F, inputs, segment_types, valid_length):
         if self.pooling != "mean" and is_untouched(self.bert, BERTModel):
@@ -239,15 +268,42 @@ class BERTClassifier(HybridBlock):
             pooled = mean_encoding(F, encodings, valid_length)
         return self.classifier(self.dropout(pooled))
 
-    def _build_cache(self, *args):
-        # Gluon expects a graph to use all parameters, but this one may do without the pooler's
-        with warnings.catch_warnings():
-            if self.pooling != "pooler":
-                pooler = "|".join(map(re.escape, self.bert.pooler.collect_params()))
-                warnings.filterwarnings("ignore", rf"Parameter ({pooler})(, ({pooler}))* is not used")
-                if any(parameter._deferred_init for parameter in self.bert.collect_params().values()):
-                    self.bert(*args)  # Gluon would ask the graph for the shapes of all
-            super()._build_cache(*args)
+
+class BERTTagger(DenseOnBERT):
+    """BERT, dropout and a dense layer at every position: scores of tags for each word piece.
+
+    The pooler is of no use to it: training leaves it as it is.
+
+    Parameters
+    ----------
+    bert : BERTModel
+        Ours or GluonNLP's, returning (sequence encoding, pooled encoding).
+    num_tags : int
+    dropout : float, default 0.1
+        Probability of dropping an element of an encoding.
+
+    Inputs:
+        - **inputs**: word ids (B, L)
+        - **segment_types**: (B, L), 0 or 1
+        - **valid_length**: (B,) or None
+
+    Outputs:
+        - logits (B, L, num_tags); those of the padding mean nothing
+
+    Raises
+    ------
+    IndexError, ValueError
+        As for `BERTEncoder`, where `bert` is ours.
+
+    Source: Devlin et al. 2018, section 5.3 and figure 4(d).
+    """
+
+    def __init__(self, bert, num_tags, dropout=0.1, **kwargs):
+        super().__init__(bert, num_tags, dropout, **kwargs)
+
+    def hybrid_forward(self, F, inputs, segment_types, valid_length):
+        encodings, _ = self.bert(inputs, segment_types, valid_length)
+        return self.classifier(self.dropout(encodings))  # (B, L, C) -> (B, L, num_tags)
 
 
 def check_masked_positions(shape, masked_positions):

@@ -16,6 +16,7 @@ from bert_tutorial import (
     BERTClassifier,
     BERTEncoder,
     BERTModel,
+    BERTTagger,
     DotProductAttention,
     EncoderBlock,
     MLMDecoder,
@@ -108,13 +109,14 @@ CASES = {
         )
         for pooling in POOLINGS
     },
+    "BERTTagger": (lambda: BERTTagger(BERTModel(*BERT), 5, RATE), lambda *size: ([], sentences(*size))),
 }
 CLASSIFIERS = [case for case in CASES if case.startswith("BERTClassifier")]
 TAKES_MASK = ["DotProductAttention", "MultiHeadAttention", "EncoderBlock", "BERTEncoder"]
 WITH_PARTS = ["DotProductAttention", "MultiHeadAttention", "PositionWiseFFN", "AddNorm", "PositionalEncoding"]
-WITH_PARTS += ["EncoderBlock", "BERTEncoder", "NSClassifier", "MLMDecoder", *CLASSIFIERS]
+WITH_PARTS += ["EncoderBlock", "BERTEncoder", "NSClassifier", "MLMDecoder", *CLASSIFIERS, "BERTTagger"]
 DROPS = ["DotProductAttention", "MultiHeadAttention", "AddNorm", "PositionalEncoding", "EncoderBlock"]
-DROPS += ["BERTEncoder", "BERTModel", *CLASSIFIERS]
+DROPS += ["BERTEncoder", "BERTModel", *CLASSIFIERS, "BERTTagger"]
 
 every_case = pytest.mark.parametrize("case", CASES)
 both_forms = pytest.mark.parametrize("form", FORMS)
