@@ -24,6 +24,7 @@ from .precision import set_precision  # noqa: E402
 from .pretraining import fill_mask, pretrain_corpus, pretrain_loop  # noqa: E402
 from .tasks.classify import TextClassifier  # noqa: E402
 from .tasks.regress import TextRegressor  # noqa: E402
+from .tasks.tag import TokenTagger  # noqa: E402
 from .text.corpora import load_corpus  # noqa: E402
 from .text.imdb import load_imdb  # noqa: E402
 from .text.tables import load_reviews  # noqa: E402
@@ -55,6 +56,7 @@ __all__ = [
     "SentimentClassifier",
     "TextClassifier",
     "TextRegressor",
+    "TokenTagger",
     "choose_device",
     "doctor",
     "evaluate",

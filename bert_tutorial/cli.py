@@ -26,6 +26,8 @@ from .precision import DTYPES
 from .pretraining import pretrain_corpus
 from .quantization import quantize
 from .tasks.model import task_of
+from .tasks.tag import TokenTagger
+from .text.bio import mark
 from .text.datasets import load_datasets
 from .text.imdb import fetch_imdb
 from .text.reviews import decode
@@ -184,7 +186,8 @@ def fetch(names, everything, folder):
     default=SentimentClassifier.task,
     help="What is learned: sentiment, or classify (any labels) or regress (a number), from a .tsv, .csv or .jsonl file "
     "with the columns split, label, text and, for pairs, text_b; or from a standard data set: mrpc, sts-b, mnli, atis, "
-    "snips, or a folder laid out as one of them or as GLUE's.",
+    "snips, or a folder laid out as one of them or as GLUE's. Or tag, from a .jsonl file with split, tokens, tags or a "
+    "folder of CoNLL files.",
 )
 @click.option("--multi-label", is_flag=True, help='For classify: a text may have several labels, as in "a|b", or none.')
 @click.option("--class-weights", is_flag=True, help="For classify: rare classes count as much as frequent ones.")
@@ -376,6 +379,8 @@ def predict(folder, texts, file, as_json, batch_size, int8):
     pairs = [text.split("\t", 1) for text in texts]
     if model.task == SentimentClassifier.task:
         answers = (_sentiment(positive) for positive in model.predict(texts, batch_size).tolist())
+    elif model.task == TokenTagger.task:
+        answers = model.answer(texts, batch_size)
     elif any(len(pair) == 2 for pair in pairs):
         if alone := [i for i, pair in enumerate(pairs, start=1) if len(pair) == 1]:
             raise ValueError(f"text {alone[0]} has no tab, but others do: between the texts of a pair there is one")
@@ -385,6 +390,8 @@ def predict(folder, texts, file, as_json, batch_size, int8):
     for text, answer in zip(texts, answers, strict=True):
         if as_json:
             click.echo(json.dumps({"text": text, **answer}, ensure_ascii=False))
+        elif "tags" in answer:
+            click.echo(mark(text, **answer))
         else:
             click.echo("  ".join([*map(_shown, answer.values()), text]))
 
@@ -424,10 +431,11 @@ def _describe(score, but=None):
         for name, value in score.items()
         if isinstance(value, float) and name != but
     ]
-    if "accuracy" in score:
+    if "accuracy" in score and "words_cut" not in score:  # the words of a sentence are no independent samples
         low, high = wilson_interval(round(score["accuracy"] * score["count"]), score["count"])
         words[0] += f" (95 %: {low:.3f} to {high:.3f})"
-    return f"{', '.join(words)} on {score['count']} texts"
+    cut = f"; {score['words_cut']} words beyond --max-length count as O" if score.get("words_cut") else ""
+    return f"{', '.join(words)} on {score['count']} texts{cut}"
 
 
 def _print_confusion(labels, confusion):

@@ -17,6 +17,7 @@ from .precision import set_precision
 from .tasks.classify import TextClassifier, balanced_weights
 from .tasks.model import TaskModel
 from .tasks.regress import TextRegressor
+from .tasks.tag import TokenTagger
 from .text.datasets import load_datasets, split_off_validation
 from .training.layers import decay_rates, freeze_layers
 from .training.loop import train_loop
@@ -28,7 +29,7 @@ from .training.workers import ALONE
 MINIMUM_FOR_VALIDATION = 1000  # reviews; a tenth of fewer cannot tell one epoch from another
 
 
-TASKS = {model.task: model for model in (SentimentClassifier, TextClassifier, TextRegressor)}
+TASKS = {model.task: model for model in (SentimentClassifier, TextClassifier, TextRegressor, TokenTagger)}
 
 
 class FineTuned(NamedTuple):
@@ -183,10 +184,10 @@ def finetune_task(
 
     Parameters
     ----------
-    task : {"classify", "regress"}
-        What is learned: classes, or a number for each text or pair of texts.
+    task : {"classify", "regress", "tag"}
+        What is learned: classes, or a number, for each text or pair of texts, or a tag for each word.
     data : str, path or sequence of them
-        As for `load_examples`.
+        As for `load_examples`, or `load_tagged`.
     multi_label : bool, default False
         For "classify": a text may have several labels, separated by "|", or none.
     class_weights : bool, default False
@@ -203,7 +204,7 @@ def finetune_task(
     Raises
     ------
     FetchError, FileNotFoundError, TrainingDivergedError, NotImplementedError, ValueError, OSError
-        As for `finetune_reviews` and `load_examples`; also for settings that are not of this task.
+        As for `finetune_reviews`, `load_examples` and `load_tagged`; also for settings that are not of this task.
 
     Source: Devlin et al. 2018, section 4 and figure 4.
     """
@@ -216,6 +217,8 @@ def finetune_task(
         raise ValueError(f"multi_label and class_weights are for the task classify, not for {task}")
     if multi_label and class_weights:
         raise ValueError("class_weights are for texts with one label each, not for multi_label")
+    if task == "tag" and pooling is not None:
+        raise ValueError("pooling makes one vector of a whole text: the task tag reads the encoding of every word")
     own = {"multi_label": multi_label} if task == "classify" else {}
     with RunFolder(output, settings_of(locals()), resume, overwrite, workers) as folder:
         limits = {"train": train_limit, "valid": None, "test": test_limit}

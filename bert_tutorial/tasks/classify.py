@@ -114,7 +114,7 @@ class TextClassifier(TaskModel):
 
         encoded = self.encode(examples)
         targets = np.array([label for *_, label in encoded])
-        logits = self.outputs(encoded, batch_size)
+        logits = np.stack(self.outputs(encoded, batch_size))
         losses = self.loss()(nd.array(logits), nd.array(targets))
         answers = (logits > 0).astype(int) if self.multi_label else logits.argmax(axis=1)
         numbers = range(len(self.labels))
@@ -139,7 +139,7 @@ class TextClassifier(TaskModel):
         batch_size : int, default 32
         """
         encoded = encode_examples(unlabelled(texts, texts_b), [0] * len(texts), self.tokenizer, self.max_length)
-        logits = nd.array(self.outputs(encoded, batch_size))
+        logits = nd.array(np.stack(self.outputs(encoded, batch_size)))
         return (logits.sigmoid() if self.multi_label else logits.softmax()).asnumpy()
 
     def answer(self, texts, texts_b=None, batch_size=32):

@@ -64,7 +64,7 @@ class TextRegressor(TaskModel):
     def predict(self, texts, texts_b=None, batch_size=32):
         """A number for each text, (len(texts),); arguments as for `TextClassifier.predict`."""
         encoded = encode_examples(unlabelled(texts, texts_b), [0] * len(texts), self.tokenizer, self.max_length)
-        return self._numbers(self.outputs(encoded, batch_size))
+        return self._numbers(np.stack(self.outputs(encoded, batch_size)))
 
     def answer(self, texts, texts_b=None, batch_size=32):
         """As `predict`: a dict for each text, with its value."""
@@ -84,7 +84,7 @@ class TextRegressor(TaskModel):
 
         labels = np.array([example.label for example in examples])
         encoded = self.encode(examples)
-        outputs = self.outputs(encoded, batch_size)
+        outputs = np.stack(self.outputs(encoded, batch_size))
         losses = self.loss()(nd.array(outputs), nd.array([label for *_, label in encoded]))
         answers = self._numbers(outputs)
         constant = np.ptp(labels) == 0 or np.ptp(answers) == 0
