@@ -1,14 +1,16 @@
-"""What BERT has to beat: classifiers that see only which words and pairs of words a text has.
+"""What BERT has to beat: classifiers that see only which words and pairs of words a text has; and for tags, the words.
 
 scikit-learn takes a second to load, so it is imported where it is used.
 """
 
 import re
 import time
+from collections import Counter, defaultdict
 from typing import NamedTuple
 
 import numpy as np
 
+from .text.bio import OUTSIDE
 from .training.scoring import wilson_interval
 
 
@@ -127,3 +129,23 @@ def score_baselines(train, test):
         right = int(np.sum(answers == test_labels))
         count = len(test_labels)
         yield BaselineScore(name, right / count, *wilson_interval(right, count), seconds, count)
+
+
+def most_frequent_tags(train):
+    """Say of each word the tag that it has most often in training, and "O" of a word that is not there.
+
+    Parameters
+    ----------
+    train : list of TaggedSentence
+
+    Returns
+    -------
+    callable
+        From sentences, lists of words, to a list of tags for each, as `TokenTagger.predict`; for `score_tags`.
+    """
+    counts = defaultdict(Counter)
+    for sentence in train:
+        for word, tag in zip(sentence.tokens, sentence.tags, strict=True):
+            counts[word][tag] += 1
+    most_frequent = {word: tags.most_common(1)[0][0] for word, tags in counts.items()}
+    return lambda sentences: [[most_frequent.get(word, OUTSIDE) for word in tokens] for tokens in sentences]
