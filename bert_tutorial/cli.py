@@ -186,8 +186,8 @@ def fetch(names, everything, folder):
     default=SentimentClassifier.task,
     help="What is learned: sentiment, or classify (any labels) or regress (a number), from a .tsv, .csv or .jsonl file "
     "with the columns split, label, text and, for pairs, text_b; or from a standard data set: mrpc, sts-b, mnli, atis, "
-    "snips, or a folder laid out as one of them or as GLUE's. Or tag, from a .jsonl file with split, tokens, tags or a "
-    "folder of CoNLL files.",
+    "snips, or a folder laid out as one of them or as GLUE's. Or tag, from a .jsonl file with split, tokens, tags, a "
+    "folder of CoNLL files, atis or snips.",
 )
 @click.option("--multi-label", is_flag=True, help='For classify: a text may have several labels, as in "a|b", or none.')
 @click.option("--class-weights", is_flag=True, help="For classify: rare classes count as much as frequent ones.")

@@ -4,8 +4,9 @@ import json
 import re
 
 from bert_tutorial import load_reviews, score_baselines
-from bert_tutorial.baselines import BASELINES, NBSVM, naive_bayes
+from bert_tutorial.baselines import BASELINES, NBSVM, most_frequent_tags, naive_bayes
 from bert_tutorial.cli import main
+from bert_tutorial.text.tagged import TaggedSentence
 
 import numpy as np
 import pytest
@@ -116,3 +117,9 @@ def test_what_is_wrong_with_a_table_is_one_line(tmp_path, rows, message):
 def test_bad_usage():
     assert "--train-limit" in run("--train-limit", 1, code=2).stderr
     assert "sample, sentences, imdb" in run("--data", "nowhere", code=1).stderr
+
+
+def test_most_frequent_tags():
+    rows = [("a b", "B-x O"), ("a b", "O B-x"), ("a A", "B-y B-x"), ("a", "B-y")]
+    train = [TaggedSentence(words.split(), tags.split(), "own.jsonl", 1, False) for words, tags in rows]
+    assert most_frequent_tags(train)([["A", "a", "c"], [], ["b"]]) == [["B-x", "B-y", "O"], [], ["O"]]

@@ -1,20 +1,22 @@
-"""Sentences whose words are tagged: from JSON Lines, or from the files of CoNLL-2003."""
+"""Sentences whose words are tagged: from JSON Lines, or from the files of CoNLL-2003, ATIS or SNIPS."""
 
 import os
 import re
-from pathlib import Path
 from typing import NamedTuple
 
 from .bio import OUTSIDE, TAG, goes_on, is_iob1, to_bio, with_tag_before
 from .examples import VALIDATION
 from .reviews import decode, draw
-from .rows import JSON_LINES, TABLES, read_rows
+from .rows import JSON_LINES, TABLES, data_path, read_rows
+from .standard import fetch_standard, read_two_files
 
 KEYS = ("split", "tokens", "tags")
 CONLL_FOLDERS = (  # the original files of CoNLL-2003; what others call them
     {"train": "eng.train", "valid": "eng.testa", "test": "eng.testb"},
     {"train": "train.txt", "valid": "valid.txt", "test": "test.txt"},
 )
+BY_NAME = ("atis", "snips")
+NOT_TAGGED = (*TABLES, ".json")
 DOCUMENT_START = "-DOCSTART-"
 COLUMN_SEPARATOR = re.compile("[ \t]+")  # other kinds of spaces may be in a token
 WORD = re.compile(r"\w+(?:['’-]\w+)*|[^\w\s]")
@@ -52,10 +54,11 @@ def load_tagged(data, split, limit=None):
     Parameters
     ----------
     data : str, path or sequence of them
-        A `.jsonl` file: an object a line, whose split, tokens (list of words) and tags (as many) are read. Or a folder
-        with CoNLL's columns in `eng.train`, `eng.testa` and `eng.testb`, or `train.txt`, `valid.txt` and `test.txt`: a
-        token a line, its tag in the last column, an empty line between sentences. Or one such file: its sentences are
-        for training.
+        "tickets", which ships with the course, or another `.jsonl` file: an object a line, whose split, tokens (list of
+        words) and tags (as many) are read. Or a folder with CoNLL's columns in `eng.train`, `eng.testa` and
+        `eng.testb`, or `train.txt`, `valid.txt` and `test.txt`: a token a line, its tag in the last column, an empty
+        line between sentences. Or one such file: its sentences are for training. Or "atis" or "snips", or a folder with
+        GluonNLP's files of one of them: `train_sentence.txt`, `train_tags.txt`, and so on.
     split : {"train", "valid", "test"}
         "dev" in JSON Lines is another word for "valid".
     limit : int, optional
@@ -68,29 +71,32 @@ def load_tagged(data, split, limit=None):
 
     Raises
     ------
-    FileNotFoundError, ValueError
-        As for `read_rows`; or tags and tokens that are not as many, an empty token, a tag that is not in BIO, no
-        sentence of this split. The message says in which line.
+    FetchError, FileNotFoundError, ValueError
+        As for `read_rows` and `fetch_standard`; or tags and tokens that are not as many, an empty token, a tag that is
+        not in BIO, no sentence of this split. The message says in which line.
 
     Source: Tjong Kim Sang and De Meulder 2003, "Introduction to the CoNLL-2003 Shared Task", section 2.
     """
     names = [str(name) for name in ([data] if isinstance(data, str | os.PathLike) else data)]
-    found = [sentence for name in names for sentence in draw(_load(Path(name), split), limit)]
+    found = [sentence for name in names for sentence in draw(_load(name, split), limit)]
     if not found and split != "valid":
         raise ValueError(f"{', '.join(names)} has no sentence whose split is {split!r}: there must be some of train "
                          "and test")  # fmt: skip
     return found
 
 
-def _load(path, split):
+def _load(name, split):
+    path = fetch_standard(name) if name in BY_NAME else data_path(name)
     if path.is_dir():
         return _load_folder(path, split)
-    if path.suffix.lower() in TABLES:
-        raise ValueError(f"{path}: tags are read from a {JSON_LINES[0]} file or from CoNLL's columns, not from a table")
+    if path.suffix.lower() in NOT_TAGGED:
+        raise ValueError(
+            f"{path}: tags are read from a {JSON_LINES[0]} file or CoNLL's columns, not from {path.suffix}"
+        )
     if not path.exists():
         raise FileNotFoundError(
-            f"no file or folder {str(path)!r}; tags are read from a {JSON_LINES[0]} file with {', '.join(KEYS)}, or "
-            "from a folder of CoNLL files"
+            f"no file or folder {name!r}; tags are read from tickets, {', '.join(BY_NAME)}, a {JSON_LINES[0]} file "
+            f"with {', '.join(KEYS)}, or a folder of CoNLL files"
         )
     if path.suffix.lower() in JSON_LINES:
         splits = VALIDATION if split == "valid" else (split,)
@@ -104,6 +110,8 @@ def _load(path, split):
 
 
 def _load_folder(folder, split):
+    if (folder / "train_tags.txt").is_file():
+        return _in_bio(list(_read_slots(folder, split)))
     files = next((files for files in CONLL_FOLDERS if (folder / files["train"]).is_file()), None)
     if files is None:
         raise FileNotFoundError(f"{folder} is no folder of CoNLL files: {_layouts()}")
@@ -123,8 +131,7 @@ def _read_json_lines(path):
     """Yield (split, sentence) for each row."""
     for line, where, row in read_rows(path, KEYS):
         tokens, tags = (_strings(row[key], f"{where}, column {key}") for key in ("tokens", "tags"))
-        if len(tokens) != len(tags):
-            raise ValueError(f"{where}, column tags: {len(tags)} tags for {len(tokens)} tokens")
+        _require_as_many(tokens, tags, f"{where}, column tags")
         for number, token in enumerate(tokens, start=1):
             if not token.strip():
                 raise ValueError(f"{where}, column tokens: token {number} is empty")
@@ -135,6 +142,20 @@ def _strings(values, where):
     if not isinstance(values, list) or not values or not all(isinstance(value, str) for value in values):
         raise ValueError(f"{where}: it must be a list of strings, at least one, not {values!r:.60}")
     return values
+
+
+def _require_as_many(tokens, tags, where):
+    if len(tokens) != len(tags):
+        raise ValueError(f"{where}: {len(tags)} tags for {len(tokens)} tokens")
+
+
+def _read_slots(folder, split):
+    """Yield the sentences of ATIS or SNIPS."""
+    for path, line, sentence, tags in read_two_files(folder, split, "tags"):
+        tokens, tags = sentence.split(), tags.split()
+        _require_as_many(tokens, tags, f"{path}, line {line}")
+        if tokens:
+            yield TaggedSentence(tokens, tags, str(path), line, False)
 
 
 def _read_conll(path):

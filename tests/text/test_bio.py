@@ -1,6 +1,5 @@
 """Tags in BIO."""
 
-import bert_tutorial  # noqa: F401 - makes MXNet importable
 from bert_tutorial.text.bio import begins, entities, is_iob1, mark, score_tags, to_bio, with_tag_before
 
 import pytest

@@ -1,12 +1,14 @@
 """Tagged sentences: JSON Lines, and the files of CoNLL-2003."""
 
+import hashlib
 import json
 import re
 
-import bert_tutorial  # noqa: F401 - makes MXNet importable
+from bert_tutorial.text import standard
 from bert_tutorial.text.tagged import cut_text, load_tagged, require_known_tags, tags_of
 
 import pytest
+from golden_weights import zipped
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -147,12 +149,13 @@ def test_rows_with_a_mistake(tmp_path, changes, message):
 
 
 def test_what_is_no_data(tmp_path, rows):
-    with pytest.raises(FileNotFoundError, match=r"no file or folder 'sample'; tags are read from a \.jsonl file with"):
+    with pytest.raises(FileNotFoundError, match=r"no file or folder 'sample'; tags are read from tickets, atis, sni"):
         load_tagged("sample", "train")
     with pytest.raises(FileNotFoundError, match=r"no folder of CoNLL files: it has eng\.train, .* or train\.txt, "):
         load_tagged(tmp_path, "train")
-    with pytest.raises(ValueError, match=r"not from a table"):
-        load_tagged(tmp_path / "a.tsv", "train")
+    for name, suffix in (("pairs", "tsv"), ("questions", "json"), (tmp_path / "a.CSV", "CSV")):
+        with pytest.raises(ValueError, match=rf"\.{suffix}: tags are read from .*, not from \.{suffix}$"):
+            load_tagged(name, "train")
     folder = write_conll(tmp_path / "conll", ["train.txt"])
     with pytest.raises(FileNotFoundError, match=r"conll has no test\.txt, where the test sentences should be"):
         load_tagged(folder, "test")
@@ -160,6 +163,45 @@ def test_what_is_no_data(tmp_path, rows):
     with pytest.raises(ValueError, match=r"rows\.jsonl has no sentence whose split is 'test'"):
         load_tagged(rows, "test")
     assert load_tagged(rows, "valid") == []
+
+
+def test_the_shipped_sentences():
+    train, test = (load_tagged("tickets", split) for split in ("train", "test"))
+    assert len(train) + len(test) == 400
+    require_known_tags(test, tags_of(train))
+    assert load_tagged("tickets", "valid") == []
+
+
+def write_slots(folder):
+    """GluonNLP's files of ATIS and SNIPS."""
+    for split, sentence in (("train", "to boston"), ("dev", "from denver"), ("test", "to denver\nagain")):
+        (folder / f"{split}_sentence.txt").write_text(f"{sentence}\n")
+        lines = [" ".join(["O", "B-city"][: len(line.split())]) for line in sentence.splitlines()]
+        (folder / f"{split}_tags.txt").write_text("\n".join(lines))
+    return folder
+
+
+def test_folders_of_atis_and_snips(tmp_path):
+    folder = write_slots(tmp_path)
+    assert tokens_and_tags(load_tagged(folder, "train")) == [("to boston", "O B-city")]
+    assert tokens_and_tags(load_tagged(folder, "valid")) == [("from denver", "O B-city")]
+    assert tokens_and_tags(load_tagged(folder, "test")) == [("to denver", "O B-city"), ("again", "O")]
+    (folder / "test_tags.txt").write_text("O B-city\nO O\n")
+    with pytest.raises(ValueError, match=r"test_tags\.txt, line 2: 2 tags for 1 tokens"):
+        load_tagged(folder, "test")
+    for part in ("sentence", "tags"):
+        (folder / f"dev_{part}.txt").unlink()
+    assert load_tagged(folder, "valid") == []
+
+
+@pytest.mark.parametrize("name", ["atis", "snips"])
+def test_atis_and_snips_by_name(tmp_path, cache, web, monkeypatch, name):
+    content = zipped(**{f"{name}/{path.name}": path.read_text() for path in write_slots(tmp_path).iterdir()})
+    (file,) = standard.HASHES[name]
+    monkeypatch.setitem(standard.HASHES, name, {file: hashlib.sha1(content).hexdigest()})
+    monkeypatch.setattr(standard, "_get_repo_file_url", lambda folder, file: f"{web.url}/{folder}/{file}")
+    web.files[f"/gluon/dataset/{file}"] = content
+    assert tokens_and_tags(load_tagged(name, "train")) == [("to boston", "O B-city")]
 
 
 def test_one_conll_file_alone_is_for_training(tmp_path):
