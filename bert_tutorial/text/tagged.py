@@ -5,7 +5,7 @@ import re
 from typing import NamedTuple
 
 from .bio import OUTSIDE, TAG, goes_on, is_iob1, to_bio, with_tag_before
-from .examples import VALIDATION
+from .examples import VALIDATION, few
 from .reviews import decode, draw
 from .rows import JSON_LINES, TABLES, data_path, read_rows
 from .standard import fetch_standard, read_two_files
@@ -80,8 +80,9 @@ def load_tagged(data, split, limit=None):
     names = [str(name) for name in ([data] if isinstance(data, str | os.PathLike) else data)]
     found = [sentence for name in names for sentence in draw(_load(name, split), limit)]
     if not found and split != "valid":
-        raise ValueError(f"{', '.join(names)} has no sentence whose split is {split!r}: there must be some of train "
-                         "and test")  # fmt: skip
+        raise ValueError(
+            f"{', '.join(names)} has no sentence whose split is {split!r}: there must be some of train and test"
+        )
     return found
 
 
@@ -104,8 +105,9 @@ def _load(name, split):
         sentences = _in_bio([sentence for _, sentence in rows])
         return [sentence for (own, _), sentence in zip(rows, sentences, strict=True) if own in splits]
     if split == "test":
-        raise ValueError(f"{path} is one CoNLL file, and has training sentences only: give the folder of all; "
-                         f"{_layouts()}")  # fmt: skip
+        raise ValueError(
+            f"{path} is one CoNLL file, and has training sentences only: give the folder of all; {_layouts()}"
+        )
     return _in_bio(list(_read_conll(path))) if split == "train" else []
 
 
@@ -232,5 +234,5 @@ def require_known_tags(sentences, tags):
                 kinds = sorted({tag[2:] for tag in known - {OUTSIDE}})
                 raise ValueError(
                     f"{_tagged(sentence, number)}, of a type that never occurs in the training split, which has "
-                    f"{', '.join(kinds)}"
+                    f"{few(kinds)}"
                 )

@@ -325,7 +325,7 @@ def test_a_type_of_the_test_that_was_never_seen_costs_no_work(tiny_checkpoint, f
     path.write_text(films.read_text() + json.dumps(row) + "\n")
     message = (
         f"Error: {path}, line 271, column tags: the token 'noon' has the tag 'B-time', of a type that never occurs in "
-        "the training split, which has day, film\n"
+        "the training split, which has 'day', 'film'\n"
     )
     options = ["--task", "tag", "--pretrained", tiny_checkpoint, "--max-length", 32, "--output", tmp_path / "run"]
     printed = invoke("finetune", *options, "--data", path, code=1)
