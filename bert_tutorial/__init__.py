@@ -17,7 +17,7 @@ from .classifier import SentimentClassifier, predict_sentiment  # noqa: E402
 from .doctor import doctor  # noqa: E402
 from .encoder import BERTEncoder, BERTModel  # noqa: E402
 from .finetuning import finetune_reviews, finetune_task  # noqa: E402
-from .heads import BERTClassifier, BERTForPreTraining, BERTForQA, MLMDecoder, NSClassifier  # noqa: E402
+from .heads import BERTClassifier, BERTForPreTraining, BERTForQA, BERTTagger, MLMDecoder, NSClassifier  # noqa: E402
 from .machine.devices import choose_device  # noqa: E402
 from .machine.seeds import seed_everything  # noqa: E402
 from .precision import set_precision  # noqa: E402
@@ -25,6 +25,7 @@ from .pretraining import fill_mask, pretrain_corpus, pretrain_loop  # noqa: E402
 from .tasks.answer import QuestionAnswerer  # noqa: E402
 from .tasks.classify import TextClassifier  # noqa: E402
 from .tasks.regress import TextRegressor  # noqa: E402
+from .tasks.tag import TokenTagger  # noqa: E402
 from .text.corpora import load_corpus  # noqa: E402
 from .text.imdb import load_imdb  # noqa: E402
 from .text.tables import load_reviews  # noqa: E402
@@ -44,6 +45,7 @@ __all__ = [
     "BERTForPreTraining",
     "BERTForQA",
     "BERTModel",
+    "BERTTagger",
     "DotProductAttention",
     "EncoderBlock",
     "FastTokenizer",
@@ -57,6 +59,7 @@ __all__ = [
     "SentimentClassifier",
     "TextClassifier",
     "TextRegressor",
+    "TokenTagger",
     "choose_device",
     "doctor",
     "evaluate",

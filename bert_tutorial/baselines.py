@@ -1,14 +1,16 @@
-"""What BERT has to beat: what sees only which words, and pairs of words, a text has.
+"""What BERT has to beat: what sees only which words, and pairs of words, there are.
 
 scikit-learn takes a second to load, so it is imported where it is used.
 """
 
 import re
 import time
+from collections import Counter, defaultdict
 from typing import NamedTuple
 
 import numpy as np
 
+from .text.bio import OUTSIDE
 from .text.prose import split_sentences
 from .training.scoring import wilson_interval
 
@@ -150,3 +152,23 @@ def closest_sentence(question, context):
 
 def _words(text):
     return set(re.findall(r"\w+", text.lower()))
+
+
+def most_frequent_tags(train):
+    """Say of each word the tag that it has most often in training, and "O" of a word that is not there.
+
+    Parameters
+    ----------
+    train : list of TaggedSentence
+
+    Returns
+    -------
+    callable
+        From sentences, lists of words, to a list of tags for each, as `TokenTagger.predict`; for `score_tags`.
+    """
+    counts = defaultdict(Counter)
+    for sentence in train:
+        for word, tag in zip(sentence.tokens, sentence.tags, strict=True):
+            counts[word][tag] += 1
+    most_frequent = {word: tags.most_common(1)[0][0] for word, tags in counts.items()}
+    return lambda sentences: [[most_frequent.get(word, OUTSIDE) for word in tokens] for tokens in sentences]

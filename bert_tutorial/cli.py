@@ -27,6 +27,8 @@ from .pretraining import pretrain_corpus
 from .quantization import quantize
 from .tasks.answer import QuestionAnswerer
 from .tasks.model import task_of
+from .tasks.tag import TokenTagger
+from .text.bio import mark
 from .text.datasets import load_datasets
 from .text.imdb import fetch_imdb
 from .text.reviews import decode
@@ -185,8 +187,9 @@ def fetch(names, everything, folder):
     default=SentimentClassifier.task,
     help="What is learned: sentiment, or classify (any labels) or regress (a number), from a .tsv, .csv or .jsonl file "
     "with the columns split, label, text and, for pairs, text_b; or from a standard data set: mrpc, sts-b, mnli, atis, "
-    "snips, or a folder laid out as one of them or as GLUE's; or answer, from questions (shipped), a .json file as "
-    "SQuAD's, each entry with a split, or a folder with train-v2.0.json and dev-v2.0.json.",
+    "snips, or a folder laid out as one of them or as GLUE's. Or tag, from a .jsonl file with split, tokens, tags, a "
+    "folder of CoNLL files, atis or snips. Or answer, from questions (shipped), a .json file as SQuAD's, each entry "
+    "with a split, or a folder with train-v2.0.json and dev-v2.0.json.",
 )
 @click.option("--multi-label", is_flag=True, help='For classify: a text may have several labels, as in "a|b", or none.')
 @click.option("--class-weights", is_flag=True, help="For classify: rare classes count as much as frequent ones.")
@@ -389,6 +392,8 @@ def predict(folder, texts, file, context, as_json, batch_size, int8):
         if not passage.strip():
             raise ValueError(f"{context.name} is empty")
         answers = model.answer(texts, [passage] * len(texts), batch_size)
+    elif model.task == TokenTagger.task:
+        answers = model.answer(texts, batch_size)
     elif any(len(pair) == 2 for pair in pairs):
         if alone := [i for i, pair in enumerate(pairs, start=1) if len(pair) == 1]:
             raise ValueError(f"text {alone[0]} has no tab, but others do: between the texts of a pair there is one")
@@ -398,6 +403,8 @@ def predict(folder, texts, file, context, as_json, batch_size, int8):
     for text, answer in zip(texts, answers, strict=True):
         if as_json:
             click.echo(json.dumps({"text": text, **answer}, ensure_ascii=False))
+        elif "tags" in answer:
+            click.echo(mark(text, **answer))
         else:
             click.echo("  ".join([*map(_shown, answer.values()), text]))
 
@@ -439,10 +446,11 @@ def _describe(score, but=None):
         for name, value in score.items()
         if isinstance(value, float) and name != but
     ]
-    if "accuracy" in score:
+    if "accuracy" in score and "words_cut" not in score:  # the words of a sentence are no independent samples
         low, high = wilson_interval(round(score["accuracy"] * score["count"]), score["count"])
         words[0] += f" (95 %: {low:.3f} to {high:.3f})"
-    return f"{', '.join(words)} on {score['count']} texts"
+    cut = f"; {score['words_cut']} words beyond --max-length count as O" if score.get("words_cut") else ""
+    return f"{', '.join(words)} on {score['count']} texts{cut}"
 
 
 def _print_confusion(labels, confusion):

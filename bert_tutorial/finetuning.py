@@ -18,6 +18,7 @@ from .tasks.answer import QuestionAnswerer
 from .tasks.classify import TextClassifier, balanced_weights
 from .tasks.model import TaskModel
 from .tasks.regress import TextRegressor
+from .tasks.tag import TokenTagger
 from .text.datasets import load_datasets, split_off_validation
 from .training.layers import decay_rates, freeze_layers
 from .training.loop import train_loop
@@ -29,7 +30,8 @@ from .training.workers import ALONE
 MINIMUM_FOR_VALIDATION = 1000  # reviews; a tenth of fewer cannot tell one epoch from another
 
 
-TASKS = {model.task: model for model in (SentimentClassifier, TextClassifier, TextRegressor, QuestionAnswerer)}
+MODELS = (SentimentClassifier, TextClassifier, TextRegressor, TokenTagger, QuestionAnswerer)
+TASKS = {model.task: model for model in MODELS}
 
 
 class FineTuned(NamedTuple):
@@ -185,10 +187,11 @@ def finetune_task(
 
     Parameters
     ----------
-    task : {"classify", "regress", "answer"}
-        What is learned: classes, or a number for each text or pair of texts; answers to questions about texts.
+    task : {"classify", "regress", "tag", "answer"}
+        What is learned: classes, or a number, for each text or pair of texts; a tag for each word; answers to questions
+        about texts.
     data : str, path or sequence of them
-        As for `load_examples`; for "answer" as for `load_questions`.
+        As for `load_examples`, `load_tagged` or `load_questions`.
     multi_label : bool, default False
         For "classify": a text may have several labels, separated by "|", or none.
     class_weights : bool, default False
@@ -205,7 +208,7 @@ def finetune_task(
     Raises
     ------
     FetchError, FileNotFoundError, TrainingDivergedError, NotImplementedError, ValueError, OSError
-        As for `finetune_reviews`, `load_examples` and `load_questions`; also for settings that are not of this task.
+        As for `finetune_reviews` and what loads the data; also for settings that are not of this task.
 
     Source: Devlin et al. 2018, section 4 and figure 4.
     """
@@ -218,8 +221,8 @@ def finetune_task(
         raise ValueError(f"multi_label and class_weights are for the task classify, not for {task}")
     if multi_label and class_weights:
         raise ValueError("class_weights are for texts with one label each, not for multi_label")
-    if pooling and task == "answer":
-        raise ValueError("pooling is for tasks on whole texts; for the task answer the network reads every position")
+    if task in ("tag", "answer") and pooling is not None:
+        raise ValueError(f"pooling makes one vector of a whole text: the task {task} reads the encoding of every word")
     own = {"multi_label": multi_label} if task == "classify" else {}
     with RunFolder(output, settings_of(locals()), resume, overwrite, workers) as folder:
         limits = {"train": train_limit, "valid": None, "test": test_limit}

@@ -269,6 +269,43 @@ class BERTClassifier(DenseOnBERT):
         return self.classifier(self.dropout(pooled))
 
 
+class BERTTagger(DenseOnBERT):
+    """BERT, dropout and a dense layer at every position: scores of tags for each word piece.
+
+    The pooler is of no use to it: training leaves it as it is.
+
+    Parameters
+    ----------
+    bert : BERTModel
+        Ours or GluonNLP's, returning (sequence encoding, pooled encoding).
+    num_tags : int
+    dropout : float, default 0.1
+        Probability of dropping an element of an encoding.
+
+    Inputs:
+        - **inputs**: word ids (B, L)
+        - **segment_types**: (B, L), 0 or 1
+        - **valid_length**: (B,) or None
+
+    Outputs:
+        - logits (B, L, num_tags); those of the padding mean nothing
+
+    Raises
+    ------
+    IndexError, ValueError
+        As for `BERTEncoder`, where `bert` is ours.
+
+    Source: Devlin et al. 2018, section 5.3 and figure 4(d).
+    """
+
+    def __init__(self, bert, num_tags, dropout=0.1, **kwargs):
+        super().__init__(bert, num_tags, dropout, **kwargs)
+
+    def hybrid_forward(self, F, inputs, segment_types, valid_length):
+        encodings, _ = self.bert(inputs, segment_types, valid_length)
+        return self.classifier(self.dropout(encodings))  # (B, L, C) -> (B, L, num_tags)
+
+
 class BERTForQA(DenseOnBERT):
     """BERT and a dense layer on every position: how well an answer would begin there, and how well it would end there.
 

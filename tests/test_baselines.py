@@ -4,9 +4,10 @@ import json
 import re
 
 from bert_tutorial import load_reviews, score_baselines
-from bert_tutorial.baselines import BASELINES, NBSVM, closest_sentence, naive_bayes
+from bert_tutorial.baselines import BASELINES, NBSVM, closest_sentence, most_frequent_tags, naive_bayes
 from bert_tutorial.cli import main
 from bert_tutorial.text.squad import load_questions, score_answers
+from bert_tutorial.text.tagged import TaggedSentence
 
 import numpy as np
 import pytest
@@ -140,3 +141,9 @@ def test_the_closest_sentence_is_no_good_answer():
     assert score["exact_match"] == 0
     assert 0.05 < score["f1"] < 0.2
     assert score["no_answer_accuracy"] == 0
+
+
+def test_most_frequent_tags():
+    rows = [("a b", "B-x O"), ("a b", "O B-x"), ("a A", "B-y B-x"), ("a", "B-y")]
+    train = [TaggedSentence(words.split(), tags.split(), "own.jsonl", 1, False) for words, tags in rows]
+    assert most_frequent_tags(train)([["A", "a", "c"], [], ["b"]]) == [["B-x", "B-y", "O"], [], ["O"]]

@@ -17,6 +17,7 @@ from bert_tutorial import (
     BERTEncoder,
     BERTForQA,
     BERTModel,
+    BERTTagger,
     DotProductAttention,
     EncoderBlock,
     MLMDecoder,
@@ -110,13 +111,14 @@ CASES = {
         for pooling in POOLINGS
     },
     "BERTForQA": (lambda: BERTForQA(BERTModel(*BERT)), lambda *size: ([], sentences(*size))),
+    "BERTTagger": (lambda: BERTTagger(BERTModel(*BERT), 5, RATE), lambda *size: ([], sentences(*size))),
 }
 CLASSIFIERS = [case for case in CASES if case.startswith("BERTClassifier")]
 TAKES_MASK = ["DotProductAttention", "MultiHeadAttention", "EncoderBlock", "BERTEncoder"]
 WITH_PARTS = ["DotProductAttention", "MultiHeadAttention", "PositionWiseFFN", "AddNorm", "PositionalEncoding"]
-WITH_PARTS += ["EncoderBlock", "BERTEncoder", "NSClassifier", "MLMDecoder", "BERTForQA", *CLASSIFIERS]
+WITH_PARTS += ["EncoderBlock", "BERTEncoder", "NSClassifier", "MLMDecoder", *CLASSIFIERS, "BERTTagger", "BERTForQA"]
 DROPS = ["DotProductAttention", "MultiHeadAttention", "AddNorm", "PositionalEncoding", "EncoderBlock"]
-DROPS += ["BERTEncoder", "BERTModel", "BERTForQA", *CLASSIFIERS]
+DROPS += ["BERTEncoder", "BERTModel", *CLASSIFIERS, "BERTTagger", "BERTForQA"]
 
 every_case = pytest.mark.parametrize("case", CASES)
 both_forms = pytest.mark.parametrize("form", FORMS)

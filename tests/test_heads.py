@@ -1,4 +1,4 @@
-"""The two pre-training heads, the classifier, and the head for answers."""
+"""The two pre-training heads, the classifier, the tagger, and the head for answers."""
 
 import warnings
 
@@ -6,14 +6,17 @@ from bert_tutorial import (
     BERTClassifier,
     BERTForQA,
     BERTModel,
+    BERTTagger,
     MLMDecoder,
     NSClassifier,
+    TokenTagger,
     load_pretrained,
     seed_everything,
     train_loop,
 )
 from bert_tutorial.blocks import EncoderBlock
 from bert_tutorial.heads import POOLINGS
+from bert_tutorial.machine import operators
 from bert_tutorial.tasks.answer import span_loss
 from bert_tutorial.weights.names import network_parameters
 
@@ -351,3 +354,119 @@ def test_answers_of_hugging_face_of_today(tmp_path, seed):
     model = make_golden.make_model([int(size) for size in shape], seed)
     make_golden.save_checkpoint(model, tmp_path)
     assert_answers_as_hugging_face(tmp_path, make_golden.answer(model, seed), hybridize=seed % 2)
+
+
+# The tagger
+
+
+def make_tagger(backend="ours"):
+    net = BERTTagger(make_bert(backend), 5)
+    net.classifier.initialize(mx.init.Normal(0.5))
+    return net
+
+
+@pytest.mark.parametrize("hybridize", [False, True])
+@pytest.mark.parametrize("backend", ["ours", "gluonnlp"])
+def test_a_tagger_reads_every_position_of_either_bert(backend, hybridize):
+    net = make_tagger(backend)
+    words, segments, lengths = batch()
+    sequences = [net.bert(words, segments, valid_length)[0].asnumpy() for valid_length in (lengths, None)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # as Gluon's of the pooler, which is not used
+        if hybridize:
+            net.hybridize(static_alloc=True)
+        for valid_length, sequence in zip((lengths, None), sequences, strict=True):
+            logits = net(words, segments, valid_length).asnumpy()
+            expected = sequence @ net.classifier.weight.data().asnumpy().T + net.classifier.bias.data().asnumpy()
+            assert logits.shape == (3, 4, 5)
+            np.testing.assert_allclose(logits, expected, atol=1e-5)
+
+
+def test_a_tagger_does_not_see_the_padding():
+    net = make_tagger()
+    words, segments, lengths = batch()
+    logits = net(words, segments, lengths).asnumpy()
+    words[1, 2:] = 20
+    np.testing.assert_allclose(net(words, segments, lengths).asnumpy()[1, :2], logits[1, :2], atol=1e-6)
+    alone = net(words[1:2, :2], segments[1:2, :2])
+    np.testing.assert_allclose(alone.asnumpy(), logits[1:2, :2], atol=1e-6)
+
+
+def test_a_hybridized_tagger_checks_its_inputs():
+    net = make_tagger()
+    net.hybridize(static_alloc=True)
+    words, segments, lengths = batch()
+    net(words, segments, lengths)
+    with pytest.raises(IndexError, match="word id 30 is out of range"):
+        net(words * 0 + 30, segments, lengths)
+    with pytest.raises(IndexError, match="segment 2 is out of range"):
+        net(words, segments + 2, lengths)
+    with pytest.raises(ValueError, match="valid lengths must lie between 1 and 4"):
+        net(words, segments, lengths + 1)
+
+
+def differences_of_tagger(net, data):
+    """Of the logits, largest; of the loss and of all gradients by name, relative; from make_golden.tag's."""
+    labels = nd.array(data["labels"])
+    num_words = (labels >= 0).sum(axis=1)  # (B,)
+    with autograd.record(train_mode=False):  # no dropout
+        logits = net(*(nd.array(data[name]) for name in ("words", "segments", "valid_length")))
+        losses = TokenTagger.loss(None)(logits, labels)  # the mean over a sentence's words, (B,)
+        loss = (losses * num_words).sum() / num_words.sum()  # theirs: over all words
+    loss.backward()
+    valid = np.arange(labels.shape[1]) < data["valid_length"][:, None]
+    found = {
+        "logits": np.abs(logits.asnumpy() - data["logits"])[valid].max(),
+        "loss": abs(loss.asscalar() / data["loss"] - 1),
+    }
+    expected = {name.removeprefix("gradient.").removeprefix("bert."): data[name] for name in data if "gradient" in name}
+    parameters = network_parameters(net, "classifier")
+    assert parameters.keys() - expected.keys() == {"pooler.dense.weight", "pooler.dense.bias"}  # they have none
+    for name, gradient in expected.items():
+        # attention does not change when all keys move alike: the true gradient of their bias is 0
+        scale = np.linalg.norm(expected[name.replace("self.key.bias", "self.query.bias")])
+        found[name] = np.linalg.norm(parameters[name].grad().asnumpy() - gradient) / scale
+    return found
+
+
+def assert_tags_as_hugging_face(net, data):
+    assert data["valid_length"].min() < data["words"].shape[1], "the batch is padded"
+    assert (data["labels"] < 0).any()
+    for name, difference in differences_of_tagger(net, data).items():
+        assert difference < (TOLERANCE if name == "logits" else 1e-4), name
+
+
+@pytest.mark.parametrize("form", ["compiled", "plain"])
+@pytest.mark.parametrize("hybridize", [False, True])
+def test_a_tagger_has_hugging_faces_logits_and_gradients(hybridize, form, monkeypatch):
+    monkeypatch.setenv("BERT_TUTORIAL_OPERATORS", form)
+    if form == "compiled" and not operators.available():
+        pytest.skip(operators.status()[1])
+    net = BERTTagger(load_pretrained(GOLDEN / "odd")[0], 5)
+    net.classifier.initialize()
+    if hybridize:
+        net.hybridize(static_alloc=True)
+    with np.load(GOLDEN / "odd" / "tagging.npz") as data:
+        for kind in ("weight", "bias"):
+            getattr(net.classifier, kind).set_data(nd.array(data[kind]))
+        assert_tags_as_hugging_face(net, data)
+
+
+@pytest.mark.parametrize("seed", [300, 301])
+def test_hugging_face_of_today_reads_a_taggers_folder_and_trains_alike(tmp_path, seed):
+    """From our weights to its logits, loss and gradients."""
+    pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    from golden import make_golden
+
+    seed_everything(seed)
+    labels = ["O", "B-film", "I-film", "B-day", "I-day"]
+    tagger = TokenTagger.from_pretrained(GOLDEN / ("odd" if seed % 2 else "deep"), 16, labels=labels)
+    tagger.net.classifier.initialize(mx.init.Normal(0.5), force_reinit=True)
+    tagger.save(tmp_path)
+    model, loading = transformers.AutoModelForTokenClassification.from_pretrained(tmp_path, output_loading_info=True)
+    assert type(model).__name__ == "BertForTokenClassification"
+    assert not loading["missing_keys"]
+    assert set(loading["unexpected_keys"]) == {"bert.pooler.dense.weight", "bert.pooler.dense.bias"}
+    assert list(model.config.id2label.values()) == labels
+    assert_tags_as_hugging_face(TokenTagger.load(tmp_path).net, make_golden.tag(model.eval(), seed))

@@ -57,6 +57,7 @@ class TaskModel(ABC):
     task = None  # its name, kept in `config`
     architecture = "BertForSequenceClassification"  # Hugging Face's
     head = "classifier"  # what that calls the last layer, in a file
+    label_padding = None  # as for `make_loader`
 
     def __post_init__(self):
         settings = self.config["bert_tutorial"].get("tokenizer", FIRST_TOKENIZER)
@@ -213,14 +214,16 @@ class TaskModel(ABC):
 
     def batches(self, dataset, batch_size, shuffle=False):
         """Serve a dataset as `train_loop` and `evaluate` take it."""
-        return make_loader(self.encode(dataset), self.vocabulary, batch_size, shuffle, self.max_length)
+        return self._loader(self.encode(dataset), batch_size, shuffle)
+
+    def _loader(self, encoded, batch_size, shuffle):
+        return make_loader(encoded, self.vocabulary, batch_size, shuffle, self.max_length, self.label_padding)
 
     def outputs(self, encoded, batch_size):
         """What the network puts out for each sample of an encoded dataset, in its order: list of numpy.ndarray."""
-        loader = make_loader(encoded, self.vocabulary, batch_size, shuffle=False, max_length=self.max_length)
         devices = list_devices(self.ctx)
         found = []
-        for batch in loader:
+        for batch in self._loader(encoded, batch_size, shuffle=False):
             parts = [self.net(words, segments, length) for words, length, segments, _ in shares(batch, devices)]
             found += [sample for part in parts for sample in part.asnumpy()]  # read when all devices have their work
         order = np.concatenate(list(batch_order(encoded, batch_size)))  # batches come sorted by length

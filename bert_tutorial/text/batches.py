@@ -130,7 +130,7 @@ def _remove_oldest(folder, newest):
             newer += size
 
 
-def make_loader(encoded, vocabulary, batch_size, shuffle, max_length=None):
+def make_loader(encoded, vocabulary, batch_size, shuffle, max_length=None, label_padding=None):
     """Serve an encoded dataset in batches of reviews of similar length.
 
     Parameters
@@ -143,11 +143,13 @@ def make_loader(encoded, vocabulary, batch_size, shuffle, max_length=None):
         Whether batches and their members change from epoch to epoch (drawn from NumPy's global generator).
     max_length : int, optional
         The one given to `encode_dataset`. Lengths are rounded up, but not beyond it: BERT may have no more positions.
+    label_padding : int, optional
+        Labels are arrays (L,), of a label for each position; this is the label of the padding.
 
     Returns
     -------
     mxnet.gluon.data.dataloader.DataLoaderV1
-        Of (words (B, L), valid_length (B,), segments (B, L), labels (B,)).
+        Of (words (B, L), valid_length (B,), segments (B, L), labels (B,) or (B, ...)).
     """
     if len(encoded) == 0:
         raise ValueError("the dataset is empty")
@@ -161,7 +163,7 @@ def make_loader(encoded, vocabulary, batch_size, shuffle, max_length=None):
             _pad(padding_id, max_length),
             batchify.Stack("float32"),
             _pad(SEGMENT_PADDING, max_length),
-            batchify.Stack("float32"),
+            batchify.Stack("float32") if label_padding is None else _pad(label_padding, max_length),
         ),
     )
 

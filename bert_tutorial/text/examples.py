@@ -170,11 +170,12 @@ def require_known(examples, classes):
             if label not in classes:
                 raise ValueError(
                     f"{example.where}, column label: {label!r} never occurs in the training split, which has "
-                    f"{_few(classes)}"
+                    f"{few(classes)}"
                 )
 
 
-def _few(names, count=10):
+def few(names, count=10):
+    """Names in one line, for messages, the first of many."""
     more = f" and {len(names) - count} more" if len(names) > count else ""
     return ", ".join(map(repr, names[:count])) + more
 

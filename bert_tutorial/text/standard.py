@@ -1,6 +1,7 @@
 """The field's standard data sets, in the layouts in which they are handed out.
 
-GLUE's tasks of one or two sentences (MRPC, STS-B, MNLI and others) and the intents of ATIS and SNIPS. GLUE's own test
+GLUE's tasks of one or two sentences (MRPC, STS-B, MNLI and others) and the intents of ATIS and SNIPS, whose tags
+`load_tagged` reads. GLUE's own test
 sentences have no labels, so its "dev" is the test here, as it is in most papers.
 
 Source: Wang et al. 2019, "GLUE"; Dolan and Brockett 2005 (MRPC); Hemphill et al. 1990 (ATIS); Coucke et al. 2018
@@ -74,7 +75,7 @@ def _write_from_archives(name, folder):
 
 
 def find_layout(folder):
-    """The reader of a folder's (pathlib.Path) layout, a callable from folder and split to rows; None if it is none of these."""
+    """The reader of a folder's layout, a callable from folder (pathlib.Path) and split to rows; None for another."""
     if (folder / MRPC["train"]).is_file():
         return _read_mrpc
     if (folder / "train_intent.txt").is_file():
@@ -126,12 +127,26 @@ def _column(path, columns, names):
 
 
 def _read_intents(folder, split):
+    for path, number, sentence, intent in read_two_files(folder, split, "intent"):
+        yield f"{path}, line {number}", intent.replace(";", "|"), sentence, None
+
+
+def read_two_files(folder, split, part):
+    """Yield (path, line, sentence, what is said of it) of ATIS or SNIPS.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+    split : {"train", "valid", "test"}
+    part : {"intent", "tags"}
+        What is said of each sentence, in a file of its own.
+    """
     name = {"valid": "dev"}.get(split, split)
-    parts = [folder / f"{name}_{part}.txt" for part in ("sentence", "intent")]
+    parts = [folder / f"{name}_{kind}.txt" for kind in ("sentence", part)]
     if split == "valid" and not parts[0].exists():
         return
-    sentences, intents = (decode(path.read_bytes(), path).splitlines() for path in parts)
-    if len(sentences) != len(intents):
-        raise ValueError(f"{parts[0]} has {len(sentences)} lines, but {parts[1].name} has {len(intents)}")
-    for number, (sentence, intent) in enumerate(zip(sentences, intents, strict=True), start=1):
-        yield f"{parts[1]}, line {number}", intent.replace(";", "|"), sentence, None
+    sentences, values = (decode(path.read_bytes(), path).splitlines() for path in parts)
+    if len(sentences) != len(values):
+        raise ValueError(f"{parts[0]} has {len(sentences)} lines, but {parts[1].name} has {len(values)}")
+    for number, (sentence, value) in enumerate(zip(sentences, values, strict=True), start=1):
+        yield parts[1], number, sentence, value

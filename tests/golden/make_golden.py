@@ -1,7 +1,8 @@
 """Writes the golden files: random checkpoints, and what Hugging Face's BertForPreTraining computes with them.
 
-`io.npz` holds outputs; for two of the checkpoints `training.npz` holds losses and gradients, and `answers.npz` what
-Hugging Face's BertForQuestionAnswering computes with the same BERT.
+`io.npz` holds outputs, `training.npz` (for two of the checkpoints) losses and gradients; `tagging.npz` (for one) holds
+logits, loss and gradients of a BertForTokenClassification with the same BERT inside, `answers.npz` (for two) those of a
+BertForQuestionAnswering.
 
 How to run it, in any environment with torch and transformers (they are not among the project's requirements):
 
@@ -16,9 +17,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import BertConfig, BertForPreTraining, BertForQuestionAnswering
+from transformers import BertConfig, BertForPreTraining, BertForQuestionAnswering, BertForTokenClassification
 
 TRAINED = ("deep", "odd")
+TAGGED = ("odd",)
+NUM_TAGS = 5
 SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 # vocab_size, hidden_size, intermediate_size, num_attention_heads, num_hidden_layers, max_position_embeddings
@@ -98,16 +101,12 @@ def train(model, seed, num_samples=4, length=None):
     Words, places and labels are random. Half of the samples are padded; a quarter of the masked slots has weight 0.
     """
     rng = np.random.default_rng(seed)
-    vocab_size, length = model.config.vocab_size, length or model.config.max_position_embeddings
-    valid_length = rng.integers(length // 2, length + 1, size=num_samples)
-    valid_length[::2] = length
-    padding = np.arange(length) >= valid_length[:, None]
-    words = np.where(padding, 0, rng.integers(1, vocab_size, size=padding.shape))  # 0 is [PAD], never trained there
-    segments = np.where(padding, 0, rng.integers(2, size=padding.shape))
+    length = length or model.config.max_position_embeddings
+    words, segments, valid_length, padding = draw_batch(rng, model.config.vocab_size, num_samples, length)
     num_masked = max(2, (~padding).sum() // 7)
     places = np.sort(rng.permutation(np.flatnonzero(~padding))[:num_masked])  # no place twice
     masked_positions = np.stack(np.divmod(places, length))
-    masked_labels = rng.integers(vocab_size, size=num_masked)
+    masked_labels = rng.integers(model.config.vocab_size, size=num_masked)
     masked_weights = np.ones(num_masked)
     masked_weights[1::4] = 0
     ns_labels = rng.integers(2, size=num_samples)
@@ -135,6 +134,54 @@ def train(model, seed, num_samples=4, length=None):
         "ns_labels": ns_labels,
         "mlm_loss": mlm_loss.detach().numpy(),
         "ns_loss": ns_loss.detach().numpy(),
+        **{f"gradient.{name}": parameter.grad.numpy() for name, parameter in model.named_parameters()},
+    }
+
+
+def draw_batch(rng, vocab_size, num_samples, length):
+    """Random words, segments, lengths, and where the padding is; half of the samples are padded."""
+    valid_length = rng.integers(length // 2, length + 1, size=num_samples)
+    valid_length[::2] = length
+    padding = np.arange(length) >= valid_length[:, None]
+    words = np.where(padding, 0, rng.integers(1, vocab_size, size=padding.shape))  # 0 is [PAD], never trained there
+    segments = np.where(padding, 0, rng.integers(2, size=padding.shape))
+    return words, segments, valid_length, padding
+
+
+def make_tagger(folder, seed):
+    """A BertForTokenClassification: the BERT of a folder under a random layer."""
+    torch.manual_seed(seed)
+    model = BertForTokenClassification.from_pretrained(folder, num_labels=NUM_TAGS, dtype=torch.float32).eval()
+    with torch.no_grad():
+        for parameter in model.classifier.parameters():
+            parameter.normal_(0, 0.2)
+    return model
+
+
+def tag(model, seed):
+    """A batch of words of which some have a label, else -1; the logits, the loss, and its gradients, as arrays."""
+    rng = np.random.default_rng(seed)
+    words, segments, valid_length, padding = draw_batch(
+        rng, model.config.vocab_size, 4, model.config.max_position_embeddings
+    )
+    labels = np.where(padding | (rng.random(padding.shape) < 0.4), -1, rng.integers(NUM_TAGS, size=padding.shape))
+    model.set_attn_implementation("eager")
+    model.zero_grad()
+    outputs = model(
+        input_ids=torch.tensor(words),
+        token_type_ids=torch.tensor(segments),
+        attention_mask=torch.tensor(~padding).long(),
+        labels=torch.tensor(np.where(labels < 0, -100, labels)),  # -100: ignored
+    )
+    outputs.loss.backward()
+    return {
+        "words": words,
+        "segments": segments,
+        "valid_length": valid_length,
+        "labels": labels,
+        "logits": outputs.logits.detach().numpy(),
+        "loss": outputs.loss.detach().numpy(),
+        **{name: parameter.detach().numpy() for name, parameter in model.classifier.named_parameters()},
         **{f"gradient.{name}": parameter.grad.numpy() for name, parameter in model.named_parameters()},
     }
 
@@ -192,4 +239,6 @@ if __name__ == "__main__":
         if name in TRAINED:
             np.savez_compressed(folder / "training.npz", **train(model, seed))
             np.savez_compressed(folder / "answers.npz", **answer(model, seed))
+        if name in TAGGED:
+            np.savez_compressed(folder / "tagging.npz", **tag(make_tagger(folder, seed), seed))
         print(folder)

@@ -376,7 +376,7 @@ def test_int8_answers_as_float_does(run, answerer, questions):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"pooling": "mean"}, "pooling is for tasks on whole texts"),
+        ({"pooling": "mean"}, "pooling makes one vector of a whole text: the task answer"),
         ({"class_weights": True}, "are for the task classify"),
         ({"max_length": 4}, "give at least 5"),
     ],
