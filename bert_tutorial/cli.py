@@ -325,7 +325,7 @@ def launch(workers, servers, hosts, address, command):
     with main.get_command(None, name).make_context(name, arguments) as context:  # says now what is wrong in them
         output, resume, overwrite = (context.params[name] for name in ("output", "resume", "overwrite"))
         if names[0] in (LOOPBACK, address):  # worker 0 does it again: one line says now what it would refuse
-            with claim(output, resume, overwrite, settings_of(context.params)):
+            with claim(output, resume, overwrite, _settings_of_run(context.params)):
                 pass
     debug = ["--debug"] * click.get_current_context().find_root().params["debug"]
     try:
@@ -407,6 +407,14 @@ def predict(folder, texts, file, context, as_json, batch_size, int8):
             click.echo(mark(text, **answer))
         else:
             click.echo("  ".join([*map(_shown, answer.values()), text]))
+
+
+def _settings_of_run(parameters):
+    """What the recipe that a command calls with these parameters writes down."""
+    if parameters.get("task") == SentimentClassifier.task:
+        of_tasks = ("task", "multi_label", "class_weights")
+        parameters = {name: value for name, value in parameters.items() if name not in of_tasks}
+    return settings_of(parameters)
 
 
 @contextmanager

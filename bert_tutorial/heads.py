@@ -172,26 +172,10 @@ class PretrainingLoss(HybridBlock):
         return F.sum(mlm_losses) / num_masked, F.mean(self.ns_loss(ns_logits, ns_labels))
 
 
-class DenseOnBERT(HybridBlock):
-    """BERT, dropout and a dense layer; a subclass says what of BERT's output the layer reads.
+class OnBERT(HybridBlock):
+    """What the networks of fine-tuning share: how a BERT with a layer on top, `self.bert`, is called and hybridized."""
 
-    Parameters
-    ----------
-    bert : BERTModel
-        Ours or GluonNLP's, returning (sequence encoding, pooled encoding).
-    num_outputs : int
-        Of the dense layer.
-    dropout : float
-        Probability of dropping an element of what it reads.
-    """
-
-    pooling = None  # the one vector it reads, if it reads one
-
-    def __init__(self, bert, num_outputs, dropout, **kwargs):
-        super().__init__(**kwargs)
-        self.bert = bert
-        self.dropout = nn.Dropout(dropout)
-        self.classifier = dense(num_outputs, in_units=bert.pooler.weight.shape[0])
+    pooling = None  # the one vector of a text that the layer reads, if it reads one
 
     def forward(self, inputs, segment_types, valid_length=None):
         """See the subclass."""
@@ -214,7 +198,7 @@ class DenseOnBERT(HybridBlock):
 POOLINGS = ("pooler", "cls", "mean")  # of a classifier
 
 
-class BERTClassifier(DenseOnBERT):
+class BERTClassifier(OnBERT):
     """BERT, dropout and a dense layer on one vector that stands for the whole text.
 
     Parameters
@@ -248,10 +232,13 @@ class BERTClassifier(DenseOnBERT):
     """
 
     def __init__(self, bert, num_classes, dropout=0.1, pooling="pooler", **kwargs):
-        super().__init__(bert, num_classes, dropout, **kwargs)
+        super().__init__(**kwargs)
         if pooling not in POOLINGS:
             raise ValueError(f"pooling must be one of {', '.join(POOLINGS)}; got {pooling!r}")
         self.pooling = pooling
+        self.bert = bert
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = dense(num_classes, in_units=bert.pooler.weight.shape[0])
 
     def hybrid_forward(self, F, inputs, segment_types, valid_length):
         if self.pooling != "mean" and is_untouched(self.bert, BERTModel):
@@ -269,7 +256,7 @@ class BERTClassifier(DenseOnBERT):
         return self.classifier(self.dropout(pooled))
 
 
-class BERTTagger(DenseOnBERT):
+class BERTTagger(OnBERT):
     """BERT, dropout and a dense layer at every position: scores of tags for each word piece.
 
     The pooler is of no use to it: training leaves it as it is.
@@ -299,14 +286,17 @@ class BERTTagger(DenseOnBERT):
     """
 
     def __init__(self, bert, num_tags, dropout=0.1, **kwargs):
-        super().__init__(bert, num_tags, dropout, **kwargs)
+        super().__init__(**kwargs)
+        self.bert = bert
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = dense(num_tags, in_units=bert.pooler.weight.shape[0])
 
     def hybrid_forward(self, F, inputs, segment_types, valid_length):
         encodings, _ = self.bert(inputs, segment_types, valid_length)
         return self.classifier(self.dropout(encodings))  # (B, L, C) -> (B, L, num_tags)
 
 
-class BERTForQA(DenseOnBERT):
+class BERTForQA(OnBERT):
     """BERT and a dense layer on every position: how well an answer would begin there, and how well it would end there.
 
     Parameters
@@ -331,11 +321,13 @@ class BERTForQA(DenseOnBERT):
     """
 
     def __init__(self, bert, **kwargs):
-        super().__init__(bert, 2, dropout=0, **kwargs)
+        super().__init__(**kwargs)
+        self.bert = bert
+        self.classifier = dense(2, in_units=bert.pooler.weight.shape[0])
 
     def hybrid_forward(self, F, inputs, segment_types, valid_length):
         encodings, _ = self.bert(inputs, segment_types, valid_length)
-        return self.classifier(self.dropout(encodings))  # (B, L, C) -> (B, L, 2)
+        return self.classifier(encodings)  # (B, L, C) -> (B, L, 2)
 
 
 def check_masked_positions(shape, masked_positions):
