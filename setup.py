@@ -17,10 +17,14 @@ setup(
     description="A Jupyter course on BERT, with a small helper library, on MXNet, GluonNLP, d2l and NumPy",
     license="Apache-2.0",
     python_requires=">=3.10,<3.13",
-    packages=[*find_packages(here, include=["bert_tutorial*"]), "bert_tutorial.data"],
-    # The reviews, sentences and models stay in the clone's data/ folder, where readers look for them.
-    package_dir={"bert_tutorial.data": "data"},
-    package_data={"bert_tutorial.machine": ["operators.cc"], "bert_tutorial.data": ["*", "*/*"]},
+    packages=[*find_packages(here, include=["bert_tutorial*"]), "bert_tutorial.data", "bert_tutorial.notebooks"],
+    # Data and notebooks stay at the top of the clone, where readers look for them.
+    package_dir={"bert_tutorial.data": "data", "bert_tutorial.notebooks": "notebooks"},
+    package_data={
+        "bert_tutorial.machine": ["operators.cc"],
+        "bert_tutorial.data": ["*", "*/*"],
+        "bert_tutorial.notebooks": ["*.ipynb", "solutions/*.ipynb"],
+    },
     install_requires=[
         "mxnet==1.9.1",
         "gluonnlp==0.10.0",

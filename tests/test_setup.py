@@ -108,7 +108,8 @@ def run(*command, **options):
 def test_wheel_made_from_the_source_archive_works_outside_of_the_clone(tmp_path):
     source, dist, target = tmp_path / "source", tmp_path / "dist", tmp_path / "target"
     shutil.copytree(ROOT / "bert_tutorial", source / "bert_tutorial", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "data", source / "data")
+    for folder in ("data", "notebooks"):
+        shutil.copytree(ROOT / folder, source / folder)
     shutil.copytree(ROOT / "tests" / "golden" / "one-layer", source / "data" / "small", dirs_exist_ok=True)
     for name in ("setup.py", "pyproject.toml", "requirements.lock", "MANIFEST.in", "LICENSE"):
         shutil.copy(ROOT / name, source)
@@ -118,10 +119,12 @@ def test_wheel_made_from_the_source_archive_works_outside_of_the_clone(tmp_path)
     run(*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", dist, *dist.glob("*.tar.gz"))
     (wheel,) = dist.glob("*.whl")
 
-    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "bert_tutorial").glob("**/*.py")}
-    assert modules | {"bert_tutorial/machine/operators.cc", "bert_tutorial/data/reviews.tsv"} <= set(
-        zipfile.ZipFile(wheel).namelist()
-    )
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {path.relative_to(ROOT).as_posix() for path in (ROOT / "bert_tutorial").glob("**/*.py")} <= names
+    notebooks = {path.relative_to(ROOT).as_posix() for path in (ROOT / "notebooks").glob("**/*.ipynb")}
+    notebooks = {name for name in notebooks if ".ipynb_checkpoints" not in name}
+    assert {f"bert_tutorial/{name}" for name in notebooks} <= names
+    assert {"bert_tutorial/machine/operators.cc", "bert_tutorial/data/reviews.tsv"} <= names
 
     run(*pip, "install", "--no-deps", "--no-index", "--target", target, wheel)
     elsewhere = {"cwd": tmp_path, "env": {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(target)}}
@@ -135,6 +138,8 @@ def test_wheel_made_from_the_source_archive_works_outside_of_the_clone(tmp_path)
     for file in ("config.json", "vocab.txt", "model.safetensors"):
         assert (small / file).read_bytes() == (source / "data" / "small" / file).read_bytes()
     assert "finetune" in run(target / "bin" / "bert-tutorial", "--help", **elsewhere)
+    assert f"{len(notebooks)} notebooks" in run(target / "bin" / "bert-tutorial", "course", "own", **elsewhere)
+    assert (tmp_path / "own" / "solutions" / "00_first_steps.ipynb").is_file()
 
 
 # A Python 3.12 that does nothing but write down what it is asked to do. It cannot install while `offline` exists.
