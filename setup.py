@@ -15,7 +15,18 @@ setup(
     name="bert_tutorial",
     version="0.1.0",
     description="A Jupyter course on BERT, with a small helper library, on MXNet, GluonNLP, d2l and NumPy",
+    long_description=(here / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
     license="Apache-2.0",
+    license_files=["LICENSE", "data/README.md"],
+    keywords=["BERT", "course", "MXNet", "GluonNLP", "Jupyter", "NLP"],
+    classifiers=[
+        "Intended Audience :: Education",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Text Processing :: Linguistic",
+    ],
     python_requires=">=3.10,<3.13",
     packages=[*find_packages(here, include=["bert_tutorial*"]), "bert_tutorial.data", "bert_tutorial.notebooks"],
     # Data and notebooks stay at the top of the clone, where readers look for them.

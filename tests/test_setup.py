@@ -111,7 +111,7 @@ def test_wheel_made_from_the_source_archive_works_outside_of_the_clone(tmp_path)
     for folder in ("data", "notebooks"):
         shutil.copytree(ROOT / folder, source / folder)
     shutil.copytree(ROOT / "tests" / "golden" / "one-layer", source / "data" / "small", dirs_exist_ok=True)
-    for name in ("setup.py", "pyproject.toml", "requirements.lock", "MANIFEST.in", "LICENSE"):
+    for name in ("setup.py", "pyproject.toml", "requirements.lock", "MANIFEST.in", "LICENSE", "README.md"):
         shutil.copy(ROOT / name, source)
     build = f"import setuptools.build_meta as backend; backend.build_sdist({str(dist)!r})"
     run(sys.executable, "-c", build, cwd=source)
