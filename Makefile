@@ -83,13 +83,13 @@ book slides: venv
 bench: venv
 	.venv/bin/python -m benchmarks.bench $(BENCH)
 
-# argon2-cffi-bindings: newer ones have no wheel for macOS on x86-64.
-LOCK = uv pip compile --quiet --no-config --no-python-downloads --universal --python-version 3.10 --generate-hashes \
-  --custom-compile-command 'make lock'
+# argon2-cffi-bindings: newer ones have no wheel for macOS on x86-64. NumPy 1.26: what the course's numbers were made with.
+LOCK = uv pip compile --quiet --config-file .ci/uv.toml --no-python-downloads --universal --python-version 3.10 \
+  --generate-hashes --custom-compile-command 'make lock'
 lock:
 	@command -v uv >/dev/null || { echo 'make lock needs uv (docs.astral.sh/uv).' >&2; exit 1; }
-	echo 'argon2-cffi-bindings<26' | $(LOCK) --extra dev --extra book --constraints - \
-	  --output-file requirements.lock setup.py >/dev/null
+	printf '%s\n' 'argon2-cffi-bindings<26' 'numpy<2; python_version < "3.13"' | $(LOCK) --extra dev --extra book \
+	  --constraints - --output-file requirements.lock setup.py >/dev/null
 	echo 'playwright>=1.50' | $(LOCK) --constraints requirements.lock --output-file requirements-browser.lock - >/dev/null
 
 # docker, or podman where it stands in for it

@@ -27,7 +27,7 @@ setup(
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
         "Topic :: Text Processing :: Linguistic",
     ],
-    python_requires=">=3.10,<3.13",
+    python_requires=">=3.10,<3.14",
     packages=[*find_packages(here, include=["bert_tutorial*"]), "bert_tutorial.data", "bert_tutorial.notebooks"],
     # Data and notebooks stay at the top of the clone, where readers look for them.
     package_dir={"bert_tutorial.data": "data", "bert_tutorial.notebooks": "notebooks"},
@@ -40,7 +40,8 @@ setup(
         "mxnet==1.9.1",
         "gluonnlp==0.10.0",
         "d2l==0.16.6",
-        "numpy>=1.26,<2",  # mxnet 1.9.1 does not run on NumPy 2
+        "numpy>=1.26,<2.6; python_version < '3.13'",
+        "numpy>=2.1,<2.6; python_version >= '3.13'",  # 1.26 has no build for it
         "setuptools<81",  # mxnet and gluonnlp import distutils and pkg_resources
         "click>=8.1",
         "filelock>=4.1",  # fallback_to_soft

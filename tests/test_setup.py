@@ -37,7 +37,7 @@ def read_lock(name="requirements.lock", folder=ROOT):
     return [(Requirement(requirement), hashes) for requirement, *hashes in entries]
 
 
-@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12"])
+@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13"])
 @pytest.mark.parametrize(("system", "machine"), [("linux", "x86_64"), ("linux", "aarch64"), ("darwin", "x86_64")])
 def test_lock_pins_every_requirement_of_setup(setup, python, system, machine):
     place = {
@@ -51,8 +51,11 @@ def test_lock_pins_every_requirement_of_setup(setup, python, system, machine):
         if not requirement.marker or requirement.marker.evaluate(place):
             assert canonicalize_name(requirement.name) not in pinned
             pinned[canonicalize_name(requirement.name)] = requirement
+    assert SpecifierSet(setup["python_requires"]).contains(python)
     extras = setup["extras_require"]
     for wanted in map(Requirement, setup["install_requires"] + extras["dev"] + extras["book"]):
+        if wanted.marker and not wanted.marker.evaluate(place):
+            continue
         (pin,) = pinned[canonicalize_name(wanted.name)].specifier
         assert pin.operator == "=="
         assert wanted.specifier.contains(pin.version), f"{wanted} is not met by {pin}"
@@ -216,21 +219,34 @@ def test_no_python_is_one_line(clone, target):
 
 def test_only_a_newer_python_is_one_line_that_shows_a_way(clone):
     clone.add("python3.12", "exit 127")  # what a pyenv shim does
-    clone.add("python3", "echo 3.13")
+    clone.add("python3", "echo 3.14")
     code, lines = clone.make("demo")
     assert code != 0
     assert len(lines) == 1
-    assert "3.13" in lines[0]
+    assert "3.14" in lines[0]
     assert "uv" in lines[0]
 
 
 def test_python_asked_for_is_the_one_used(clone):
     clone.add("python3.12", FAKE_PYTHON)
-    clone.add("other", "echo 3.13")
+    clone.add("other", "echo 3.9")
     code, lines = clone.make("venv", "PYTHON=other")
     assert code != 0
     assert len(lines) == 1
     assert "other" in lines[0]
+
+
+def test_python_3_13_is_taken_where_there_is_no_older_one(clone):
+    clone.add("python3", FAKE_PYTHON.replace("3.12", "3.13"))
+    clone.add("python3.13", 'exec python3 "$@"')
+    code, lines = clone.make("venv")
+    assert code == 0, lines
+    assert "python3.13" in lines[0]
+    clone.add("python3.10", FAKE_PYTHON.replace("3.12", "3.10"))
+    (clone.root / ".venv/ready").unlink()
+    code, lines = clone.make("venv")
+    assert code == 0, lines
+    assert "python3.10" in lines[0]
 
 
 def test_uv_brings_python_where_there_is_none(clone):
