@@ -19,10 +19,12 @@ print(json.dumps({**vars(chosen), "of_openmp": mxnet.base._LIB.omp_get_max_threa
 """
 
 MXNET_FIRST = f"""
-import runpy
+import runpy, sys
 old_names = runpy.run_path({mxnet_numpy.__file__!r})["old_names"]
+sys.modules.update(sklearn=None, scipy=None)  # as in bert_tutorial: they are not made for old names
 with old_names():
     import mxnet
+del sys.modules["sklearn"], sys.modules["scipy"]
 import bert_tutorial
 """
 
