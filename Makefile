@@ -3,7 +3,7 @@ PIP = .venv/bin/python -m pip --quiet --disable-pip-version-check
 SPHINX = .venv/bin/python -m sphinx
 BUILD = build
 
-.PHONY: help venv gpu demo test browser lab lint plan notebooks book slides bench lock clean
+.PHONY: help venv gpu demo test browser lab lint plan notebooks book slides bench lock image clean
 
 help:
 	@echo 'make demo       set up, fetch weights, fine-tune on the shipped reviews and sentences, score, predict'
@@ -18,6 +18,7 @@ help:
 	@echo 'make slides     set up, make the notebooks slides in build/slides, to be shown without a network'
 	@echo 'make bench      set up, measure against PyTorch (BENCH=--quick: a few minutes)'
 	@echo 'make lock       write requirements.lock and requirements-browser.lock anew from setup.py (needs uv)'
+	@echo 'make image      build a container image of the course (needs docker or podman; WEIGHTS=minilm-l6: with weights)'
 	@echo 'make clean      remove .venv, .venv-peer and what builds and tests left; runs/ stays'
 
 venv:
@@ -82,14 +83,21 @@ book slides: venv
 bench: venv
 	.venv/bin/python -m benchmarks.bench $(BENCH)
 
-# argon2-cffi-bindings: newer ones have no wheel for macOS on x86-64.
-LOCK = uv pip compile --quiet --no-config --no-python-downloads --universal --python-version 3.10 --generate-hashes \
-  --custom-compile-command 'make lock'
+# argon2-cffi-bindings: newer ones have no wheel for macOS on x86-64. NumPy 1.26: what the course's numbers were made with.
+LOCK = uv pip compile --quiet --config-file .ci/uv.toml --no-python-downloads --universal --python-version 3.10 \
+  --generate-hashes --custom-compile-command 'make lock'
 lock:
 	@command -v uv >/dev/null || { echo 'make lock needs uv (docs.astral.sh/uv).' >&2; exit 1; }
-	echo 'argon2-cffi-bindings<26' | $(LOCK) --extra dev --extra book --constraints - \
-	  --output-file requirements.lock setup.py >/dev/null
+	printf '%s\n' 'argon2-cffi-bindings<26' 'numpy<2; python_version < "3.13"' | $(LOCK) --extra dev --extra book \
+	  --constraints - --output-file requirements.lock setup.py >/dev/null
 	echo 'playwright>=1.50' | $(LOCK) --constraints requirements.lock --output-file requirements-browser.lock - >/dev/null
+
+# docker, or podman where it stands in for it
+image:
+	@command -v docker >/dev/null || command -v podman >/dev/null || \
+	  { echo 'make image needs docker (docs.docker.com/get-docker) or podman (podman.io).' >&2; exit 1; }
+	$$(command -v docker || command -v podman) build --build-arg WEIGHTS="$(WEIGHTS)" --tag bert-tutorial .
+	@echo 'Now: docker run --rm -it -p 8888:8888 bert-tutorial'
 
 clean:
 	rm -rf .venv .venv-peer build dist *.egg-info bert_tutorial/machine/operators-*.so

@@ -15,17 +15,33 @@ setup(
     name="bert_tutorial",
     version="0.1.0",
     description="A Jupyter course on BERT, with a small helper library, on MXNet, GluonNLP, d2l and NumPy",
+    long_description=(here / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.10,<3.13",
-    packages=[*find_packages(here, include=["bert_tutorial*"]), "bert_tutorial.data"],
-    # The reviews, sentences and models stay in the clone's data/ folder, where readers look for them.
-    package_dir={"bert_tutorial.data": "data"},
-    package_data={"bert_tutorial.machine": ["operators.cc"], "bert_tutorial.data": ["*", "*/*"]},
+    license_files=["LICENSE", "data/README.md"],
+    keywords=["BERT", "course", "MXNet", "GluonNLP", "Jupyter", "NLP"],
+    classifiers=[
+        "Intended Audience :: Education",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Text Processing :: Linguistic",
+    ],
+    python_requires=">=3.10,<3.14",
+    packages=[*find_packages(here, include=["bert_tutorial*"]), "bert_tutorial.data", "bert_tutorial.notebooks"],
+    # Data and notebooks stay at the top of the clone, where readers look for them.
+    package_dir={"bert_tutorial.data": "data", "bert_tutorial.notebooks": "notebooks"},
+    package_data={
+        "bert_tutorial.machine": ["operators.cc"],
+        "bert_tutorial.data": ["*", "*/*"],
+        "bert_tutorial.notebooks": ["*.ipynb", "solutions/*.ipynb"],
+    },
     install_requires=[
         "mxnet==1.9.1",
         "gluonnlp==0.10.0",
         "d2l==0.16.6",
-        "numpy>=1.26,<2",  # mxnet 1.9.1 does not run on NumPy 2
+        "numpy>=1.26,<2.6; python_version < '3.13'",
+        "numpy>=2.1,<2.6; python_version >= '3.13'",  # 1.26 has no build for it
         "setuptools<81",  # mxnet and gluonnlp import distutils and pkg_resources
         "click>=8.1",
         "filelock>=4.1",  # fallback_to_soft

@@ -4,6 +4,7 @@ import inspect
 import json
 import math
 import os
+import shutil
 import sys
 import traceback
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from .doctor import doctor as show_doctor
 from .finetuning import TASKS, finetune_reviews, finetune_task
 from .heads import POOLINGS
 from .machine.devices import choose_device
-from .machine.fetching import FetchError
+from .machine.fetching import FetchError, shipped_folder
 from .machine.files import last_line
 from .machine.interrupts import keep_interrupts
 from .precision import DTYPES
@@ -178,6 +179,20 @@ def fetch(names, everything, folder):
             failures[name] = str(error)
     if failures:
         raise FetchError("\n".join([*failures.values(), f"Not fetched: {', '.join(failures)}"]))
+
+
+@main.command()
+@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+def course(folder):
+    """Write the notebooks and their solutions into DIR, to be opened there: jupyter lab DIR."""
+    source = shipped_folder("notebooks")
+    names = [path.relative_to(source) for path in sorted([*source.glob("*.ipynb"), *source.glob("solutions/*.ipynb")])]
+    if there := [str(name) for name in names if (folder / name).exists()]:
+        raise FileExistsError(f"{folder} holds {there[0]} already, perhaps with your work in it: name another folder")
+    for name in names:
+        make_folder((folder / name).parent)
+        shutil.copyfile(source / name, folder / name)
+    click.echo(f"{len(names)} notebooks written; open them with: jupyter lab {folder}")
 
 
 @main.command(context_settings=_defaults_of(finetune_reviews))

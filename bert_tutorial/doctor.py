@@ -12,6 +12,7 @@ from .machine.cpu import cpu_flags
 from .machine.cuda import INSTALL_GPU_BUILD, OLDEST_DRIVER, driver_cuda_version, list_gpus, mxnet_has_cuda
 from .machine.devices import choose_device
 from .machine.fetching import cache_dir
+from .machine.mxnet_numpy import lent_names
 from .text.imdb import imdb_is_fetched
 from .weights.sources import is_fetched
 
@@ -40,7 +41,7 @@ def doctor():
 
 def _findings():
     yield f"Python {platform.python_version()} on {platform.platform()}", [sys.executable]
-    yield "Packages", [f"mxnet {mx.__version__}", *(f"{name} {_version(name)}" for name in PACKAGES)]
+    yield "Packages", [f"mxnet {mx.__version__}", *(f"{name} {_version(name)}{_remark(name)}" for name in PACKAGES)]
     flags = cpu_flags()
     found = [name for name in INSTRUCTION_SETS if name in flags]
     yield (
@@ -94,6 +95,11 @@ def _verdict(gpu):
 
 def _reachable(fetched):
     return "in the cache, works offline" if fetched else "not fetched yet"
+
+
+def _remark(package):
+    names = lent_names() if package == "numpy" else ()
+    return f" (to MXNet, with {len(names)} names of older ones)" if names else ""
 
 
 def _version(package):

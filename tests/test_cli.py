@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from bert_tutorial import (
     SentimentClassifier,
@@ -136,6 +137,19 @@ def test_large_sets_give_a_validation_split(tiny_checkpoint, table, tmp_path, mo
     assert "144 texts to train on, 16 for validation, 42 for the test" in output
     history = json.loads((tmp_path / "metrics.json").read_text())["history"]
     assert all("valid_accuracy" in row for row in history)
+
+
+def test_course_writes_the_notebooks_and_never_over_a_readers_work(tmp_path):
+    folder = tmp_path / "new" / "course"
+    printed = run("course", folder).output
+    root = Path(__file__).parent.parent / "notebooks"
+    names = [path.relative_to(root) for path in (*root.glob("*.ipynb"), *root.glob("solutions/*.ipynb"))]
+    assert f"{len(names)} notebooks" in printed
+    for name in names:
+        assert (folder / name).read_bytes() == (root / name).read_bytes()
+    (folder / "02_encoder.ipynb").write_text("mine")
+    assert f"{folder} holds 00_first_steps.ipynb already" in run("course", folder, code=1).output
+    assert (folder / "02_encoder.ipynb").read_text() == "mine"
 
 
 def test_doctor_tells_what_was_found():

@@ -27,3 +27,10 @@ def test_doctor_has_a_verdict_for_each_gpu(monkeypatch, capsys, gpu, has_cuda, a
     assert advice in line
     (line,) = [line for line in printed.splitlines() if "CUDA 10.1" in line]
     assert cuda.OLDEST_DRIVER in line
+
+
+def test_doctor_says_what_mxnet_is_lent(monkeypatch, capsys):
+    monkeypatch.setattr(doctor, "lent_names", lambda: ["bool", "Inf"])
+    doctor.doctor()
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  numpy")]
+    assert line.endswith("(to MXNet, with 2 names of older ones)")

@@ -37,7 +37,7 @@ def read_lock(name="requirements.lock", folder=ROOT):
     return [(Requirement(requirement), hashes) for requirement, *hashes in entries]
 
 
-@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12"])
+@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13"])
 @pytest.mark.parametrize(("system", "machine"), [("linux", "x86_64"), ("linux", "aarch64"), ("darwin", "x86_64")])
 def test_lock_pins_every_requirement_of_setup(setup, python, system, machine):
     place = {
@@ -51,8 +51,11 @@ def test_lock_pins_every_requirement_of_setup(setup, python, system, machine):
         if not requirement.marker or requirement.marker.evaluate(place):
             assert canonicalize_name(requirement.name) not in pinned
             pinned[canonicalize_name(requirement.name)] = requirement
+    assert SpecifierSet(setup["python_requires"]).contains(python)
     extras = setup["extras_require"]
     for wanted in map(Requirement, setup["install_requires"] + extras["dev"] + extras["book"]):
+        if wanted.marker and not wanted.marker.evaluate(place):
+            continue
         (pin,) = pinned[canonicalize_name(wanted.name)].specifier
         assert pin.operator == "=="
         assert wanted.specifier.contains(pin.version), f"{wanted} is not met by {pin}"
@@ -108,9 +111,10 @@ def run(*command, **options):
 def test_wheel_made_from_the_source_archive_works_outside_of_the_clone(tmp_path):
     source, dist, target = tmp_path / "source", tmp_path / "dist", tmp_path / "target"
     shutil.copytree(ROOT / "bert_tutorial", source / "bert_tutorial", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "data", source / "data")
+    for folder in ("data", "notebooks"):
+        shutil.copytree(ROOT / folder, source / folder)
     shutil.copytree(ROOT / "tests" / "golden" / "one-layer", source / "data" / "small", dirs_exist_ok=True)
-    for name in ("setup.py", "pyproject.toml", "requirements.lock", "MANIFEST.in", "LICENSE"):
+    for name in ("setup.py", "pyproject.toml", "requirements.lock", "MANIFEST.in", "LICENSE", "README.md"):
         shutil.copy(ROOT / name, source)
     build = f"import setuptools.build_meta as backend; backend.build_sdist({str(dist)!r})"
     run(sys.executable, "-c", build, cwd=source)
@@ -118,10 +122,12 @@ def test_wheel_made_from_the_source_archive_works_outside_of_the_clone(tmp_path)
     run(*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", dist, *dist.glob("*.tar.gz"))
     (wheel,) = dist.glob("*.whl")
 
-    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "bert_tutorial").glob("**/*.py")}
-    assert modules | {"bert_tutorial/machine/operators.cc", "bert_tutorial/data/reviews.tsv"} <= set(
-        zipfile.ZipFile(wheel).namelist()
-    )
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {path.relative_to(ROOT).as_posix() for path in (ROOT / "bert_tutorial").glob("**/*.py")} <= names
+    notebooks = {path.relative_to(ROOT).as_posix() for path in (ROOT / "notebooks").glob("**/*.ipynb")}
+    notebooks = {name for name in notebooks if ".ipynb_checkpoints" not in name}
+    assert {f"bert_tutorial/{name}" for name in notebooks} <= names
+    assert {"bert_tutorial/machine/operators.cc", "bert_tutorial/data/reviews.tsv"} <= names
 
     run(*pip, "install", "--no-deps", "--no-index", "--target", target, wheel)
     elsewhere = {"cwd": tmp_path, "env": {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(target)}}
@@ -135,6 +141,8 @@ def test_wheel_made_from_the_source_archive_works_outside_of_the_clone(tmp_path)
     for file in ("config.json", "vocab.txt", "model.safetensors"):
         assert (small / file).read_bytes() == (source / "data" / "small" / file).read_bytes()
     assert "finetune" in run(target / "bin" / "bert-tutorial", "--help", **elsewhere)
+    assert f"{len(notebooks)} notebooks" in run(target / "bin" / "bert-tutorial", "course", "own", **elsewhere)
+    assert (tmp_path / "own" / "solutions" / "00_first_steps.ipynb").is_file()
 
 
 # A Python 3.12 that does nothing but write down what it is asked to do. It cannot install while `offline` exists.
@@ -211,21 +219,34 @@ def test_no_python_is_one_line(clone, target):
 
 def test_only_a_newer_python_is_one_line_that_shows_a_way(clone):
     clone.add("python3.12", "exit 127")  # what a pyenv shim does
-    clone.add("python3", "echo 3.13")
+    clone.add("python3", "echo 3.14")
     code, lines = clone.make("demo")
     assert code != 0
     assert len(lines) == 1
-    assert "3.13" in lines[0]
+    assert "3.14" in lines[0]
     assert "uv" in lines[0]
 
 
 def test_python_asked_for_is_the_one_used(clone):
     clone.add("python3.12", FAKE_PYTHON)
-    clone.add("other", "echo 3.13")
+    clone.add("other", "echo 3.9")
     code, lines = clone.make("venv", "PYTHON=other")
     assert code != 0
     assert len(lines) == 1
     assert "other" in lines[0]
+
+
+def test_python_3_13_is_taken_where_there_is_no_older_one(clone):
+    clone.add("python3", FAKE_PYTHON.replace("3.12", "3.13"))
+    clone.add("python3.13", 'exec python3 "$@"')
+    code, lines = clone.make("venv")
+    assert code == 0, lines
+    assert "python3.13" in lines[0]
+    clone.add("python3.10", FAKE_PYTHON.replace("3.12", "3.10"))
+    (clone.root / ".venv/ready").unlink()
+    code, lines = clone.make("venv")
+    assert code == 0, lines
+    assert "python3.10" in lines[0]
 
 
 def test_uv_brings_python_where_there_is_none(clone):

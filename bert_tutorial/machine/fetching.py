@@ -25,10 +25,15 @@ def cache_dir():
 
 
 def shipped_file(name):
-    """Path of a file or folder in the top-level folder `data`, which an installed package carries inside it."""
+    """Path of a file or folder in the top-level folder `data`."""
+    return shipped_folder("data") / name
+
+
+def shipped_folder(name):
+    """Path of a top-level folder, `data` or `notebooks`, which an installed package carries inside it."""
     package = Path(__file__).parent.parent
-    installed = package / "data" / name
-    return installed if installed.exists() else package.parent / "data" / name
+    installed = package / name
+    return installed if installed.exists() else package.parent / name
 
 
 def download(url, path, known_hash=None):

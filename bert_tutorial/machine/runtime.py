@@ -9,12 +9,11 @@ import os
 import sys
 from contextlib import contextmanager
 
-import numpy as np
-
 from .chosen import chosen
 from .cpu import blas_kernels, cpu_flags, usable_cores
 from .cuda import load_cuda_libraries
 from .launched import follow_launcher, local_rank, refuse_pickles
+from .mxnet_numpy import old_names, write_shapes_plainly
 
 SYSTEM_LIBRARIES = "apt install libgomp1 libquadmath0 (Debian, Ubuntu) or dnf install libgomp libquadmath (Fedora)"
 
@@ -25,19 +24,20 @@ def prepare():
     Raises
     ------
     ImportError
-        NumPy 2, a Python without distutils, a library MXNet needs and does not find, or both of its builds.
+        An import of MXNet that failed before, a Python without distutils, a library MXNet needs and does not find,
+        or both of its builds.
     """
     follow_launcher()
-    _require_supported_versions()
-    if "bool" not in vars(np):
-        np.bool = np.bool_  # MXNet 1.9.1 still uses the alias that NumPy 1.24 removed
+    _require_distutils()
+    _refuse_half_loaded()
     already_loaded = "mxnet" in sys.modules
     variables = _choose_blas_kernels(already_loaded) | _choose_threads(already_loaded)
     if not already_loaded:
         load_cuda_libraries()
     refuse_pickles()
-    with _in_environment(variables), _hidden("sklearn", "scipy"):  # variables are read as MXNet's libraries load
+    with _in_environment(variables), _hidden("sklearn", "scipy"), old_names():  # MXNet's libraries read the variables
         _import_mxnet()
+    write_shapes_plainly()
 
 
 @contextmanager
@@ -68,14 +68,20 @@ def _hidden(*names):
             del sys.modules[name]
 
 
-def _require_supported_versions():
-    if int(np.__version__.split(".")[0]) >= 2:
-        raise ImportError(f"MXNet 1.9.1 does not work with NumPy {np.__version__}; run: pip install 'numpy>=1.26,<2'")
+def _require_distutils():
     if sys.version_info >= (3, 12):
         try:
             import setuptools  # noqa: F401  (brings back distutils, which Python 3.12 removed)
         except ImportError:
             raise ImportError("MXNet 1.9.1 needs distutils; run: pip install 'setuptools<81'") from None
+
+
+def _refuse_half_loaded():
+    if "mxnet" not in sys.modules and any(name.startswith("mxnet.") for name in sys.modules):
+        raise ImportError(
+            "An import of MXNet has failed in this Python, and half of it is loaded. MXNet 1.9.1 alone does not work "
+            "with NumPy 1.24 and newer: restart the kernel, and import bert_tutorial first."
+        )
 
 
 def _choose_blas_kernels(already_loaded):
