@@ -6,7 +6,7 @@ from pathlib import Path
 
 import mxnet as mx
 import numpy as np
-from mxnet.gluon import HybridBlock
+from mxnet.gluon import Block
 
 from ..encoder import BERTModel
 from ..machine.devices import list_devices
@@ -35,13 +35,13 @@ FIRST_TASK = "sentiment"  # before there were others
 
 
 @dataclass
-class TaskModel(ABC):
-    """BERT with a layer on top, and what turns text into its input. A task is a subclass.
+class TextModel:
+    """A network around BERT, and what turns text into its input.
 
     Attributes
     ----------
-    net : mxnet.gluon.HybridBlock
-        Called as `net(words, segments, valid_length)`; its BERTModel is `net.bert`, its last layer `net.classifier`.
+    net : mxnet.gluon.Block
+        Called as `net(words, segments, valid_length)`; its BERTModel is `net.bert`.
     vocabulary : gluonnlp.vocab.BERTVocab
     config : dict
         Hugging Face's configuration; `config["bert_tutorial"]` holds our own settings.
@@ -49,14 +49,10 @@ class TaskModel(ABC):
         Where the network is.
     """
 
-    net: HybridBlock
+    net: Block
     vocabulary: object
     config: dict
     ctx: mx.Context
-
-    task = None  # its name, kept in `config`
-    architecture = "BertForSequenceClassification"  # Hugging Face's
-    head = "classifier"  # what that calls the last layer, in a file
 
     def __post_init__(self):
         settings = self.config["bert_tutorial"].get("tokenizer", FIRST_TOKENIZER)
@@ -69,6 +65,31 @@ class TaskModel(ABC):
     def reads(self):
         """What the last layer reads: "pooler", "cls" or "mean" of a whole text; None if it reads every position."""
         return getattr(self.net, "pooling", None)
+
+    @property
+    def max_length(self):
+        """Word pieces that are read at once, [CLS] and [SEP] included."""
+        return self.config["bert_tutorial"]["max_length"]
+
+    def outputs(self, encoded, batch_size):
+        """What the network puts out for each sample of an encoded dataset, in its order: (samples, ...)."""
+        loader = make_loader(encoded, self.vocabulary, batch_size, shuffle=False, max_length=self.max_length)
+        devices = list_devices(self.ctx)
+        found = []
+        for batch in loader:
+            parts = [self.net(words, segments, length) for words, length, segments, _ in shares(batch, devices)]
+            found += [part.asnumpy() for part in parts]  # read when all devices have their work
+        order = np.concatenate(list(batch_order(encoded, batch_size)))  # batches come sorted by length
+        return np.concatenate(found)[np.argsort(order)]
+
+
+@dataclass
+class TaskModel(TextModel, ABC):
+    """BERT with a layer on top, `net.classifier`. A task is a subclass."""
+
+    task = None  # its name, kept in `config`
+    architecture = "BertForSequenceClassification"  # Hugging Face's
+    head = "classifier"  # what that calls the last layer, in a file
 
     @classmethod
     @abstractmethod
@@ -95,11 +116,6 @@ class TaskModel(ABC):
         """What `read` of this class wants to know beside the data."""
         return {}
 
-    @property
-    def max_length(self):
-        """Word pieces that are read at once, [CLS] and [SEP] included."""
-        return self.config["bert_tutorial"]["max_length"]
-
     @classmethod
     def from_pretrained(cls, name_or_path, max_length=128, ctx=None, pooling=None, **answers):
         """Pre-trained BERT under a fresh head, ready for fine-tuning.
@@ -125,18 +141,8 @@ class TaskModel(ABC):
         """
         ctx = mx.cpu() if ctx is None else ctx
         devices = list_devices(ctx)
-        folder = pretrained_folder(name_or_path)
-        config = read_config(folder)
-        positions = model_arguments(config)["max_length"]
-        if not 3 <= max_length <= positions:
-            raise ValueError(f"max_length must lie between 3 and {positions}, the positions of {name_or_path}")
-        config["bert_tutorial"] = {
-            "task": cls.task,
-            "pretrained": str(name_or_path),
-            "max_length": max_length,
-            "pooling": pooling_of(name_or_path) if pooling is None else pooling,
-            "tokenizer": tokenizer_settings(folder),
-        }
+        pooling = pooling_of(name_or_path) if pooling is None else pooling
+        config = pretrained_settings(name_or_path, cls.task, max_length, pooling)
         config |= cls.describe_answers(**answers)
         bert, vocabulary = load_pretrained(name_or_path, devices)
         net = cls.make_net(bert, config)
@@ -212,16 +218,28 @@ class TaskModel(ABC):
         """Serve a dataset as `train_loop` and `evaluate` take it."""
         return make_loader(self.encode(dataset), self.vocabulary, batch_size, shuffle, self.max_length)
 
-    def outputs(self, encoded, batch_size):
-        """What the network puts out for each sample of an encoded dataset, in its order: (samples, ...)."""
-        loader = make_loader(encoded, self.vocabulary, batch_size, shuffle=False, max_length=self.max_length)
-        devices = list_devices(self.ctx)
-        found = []
-        for batch in loader:
-            parts = [self.net(words, segments, length) for words, length, segments, _ in shares(batch, devices)]
-            found += [part.asnumpy() for part in parts]  # read when all devices have their work
-        order = np.concatenate(list(batch_order(encoded, batch_size)))  # batches come sorted by length
-        return np.concatenate(found)[np.argsort(order)]
+
+def pretrained_settings(name_or_path, task, max_length, pooling):
+    """Hugging Face's configuration of published weights, with ours under `bert_tutorial`, for a task.
+
+    Raises
+    ------
+    ValueError
+        `max_length` exceeds the model's positions; else as for `load_pretrained`.
+    """
+    folder = pretrained_folder(name_or_path)
+    config = read_config(folder)
+    positions = model_arguments(config)["max_length"]
+    if type(max_length) is not int or not 3 <= max_length <= positions:
+        raise ValueError(f"max_length must lie between 3 and {positions}, the positions of {name_or_path}")
+    own = {
+        "task": task,
+        "pretrained": str(name_or_path),
+        "max_length": max_length,
+        "pooling": pooling,
+        "tokenizer": tokenizer_settings(folder),
+    }
+    return config | {"bert_tutorial": own}
 
 
 def task_of(folder):

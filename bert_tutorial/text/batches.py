@@ -18,7 +18,7 @@ from mxnet.gluon.data import ArrayDataset
 from mxnet.gluon.data.dataloader import DataLoaderV1
 
 from ..machine.fetching import cache_dir
-from ..machine.files import DIGEST_SIZE, digest
+from ..machine.files import DIGEST_SIZE, digest, remove_oldest
 from .records import Records, keep_on_disk
 from .wordpiece import BATCH
 
@@ -102,7 +102,7 @@ def _write_cached(path, records):
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    _remove_oldest(path.parent, newest=path)
+    remove_oldest(path.parent, CACHE_SIZE, newest=path)
     return written
 
 
@@ -117,17 +117,6 @@ def _read_cached(path, count):
     file.seek(size - (count + 1) * records.ends.itemsize)
     records.ends.fromfile(file, count + 1)
     return records
-
-
-def _remove_oldest(folder, newest):
-    """Remove each file with `CACHE_SIZE` bytes or more in newer ones: a larger data set than that stays, too."""
-    newer = 0
-    with suppress(OSError):  # another process may be removing them, too
-        for file in sorted(folder.iterdir(), key=lambda file: (file == newest, file.stat().st_mtime), reverse=True):
-            size = file.stat().st_size
-            if newer >= CACHE_SIZE:
-                file.unlink()
-            newer += size
 
 
 def make_loader(encoded, vocabulary, batch_size, shuffle, max_length=None):
@@ -153,16 +142,17 @@ def make_loader(encoded, vocabulary, batch_size, shuffle, max_length=None):
         raise ValueError("the dataset is empty")
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, not {batch_size}")
-    padding_id = vocabulary[vocabulary.padding_token]
-    return DataLoaderV1(
-        encoded,
-        batch_sampler=batch_order(encoded, batch_size, shuffle),
-        batchify_fn=batchify.Tuple(
-            _pad(padding_id, max_length),
-            batchify.Stack("float32"),
-            _pad(SEGMENT_PADDING, max_length),
-            batchify.Stack("float32"),
-        ),
+    order = batch_order(encoded, batch_size, shuffle)
+    return DataLoaderV1(encoded, batch_sampler=order, batchify_fn=make_batchify(vocabulary, max_length))
+
+
+def make_batchify(vocabulary, max_length=None):
+    """What makes a batch of samples of an encoded dataset; `max_length` as for `make_loader`."""
+    return batchify.Tuple(
+        _pad(vocabulary[vocabulary.padding_token], max_length),
+        batchify.Stack("float32"),
+        _pad(SEGMENT_PADDING, max_length),
+        batchify.Stack("float32"),
     )
 
 
