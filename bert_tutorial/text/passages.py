@@ -11,7 +11,7 @@ from . import definitions
 from .corpora import TEXT_SUFFIXES
 from .definitions import read_definitions
 from .docstrings import keep_what_is_read
-from .prose import clean_docstring
+from .prose import clean_docstring, split_sentences
 from .reviews import clean_review, decode
 from .rows import JSON_LINES, TABLES, read_rows
 
@@ -81,6 +81,22 @@ def load_passages(name_or_path="docstrings"):
     if not found:
         raise FileNotFoundError(f"{path} holds no text: expected .txt or .md files, or a table with the column text")
     return _without_copies(found)
+
+
+def summary_pairs(passages):
+    """Pairs that belong together, for free: the first sentence of each passage and the rest of it, if there is one.
+
+    Parameters
+    ----------
+    passages : sequence of Passage
+
+    Returns
+    -------
+    list of (str, str)
+        For `finetune_encoder`. The first sentence of a docstring says what the thing does, as a question might ask it.
+    """
+    sentences = (split_sentences(passage.text) for passage in passages)
+    return [(first, " ".join(rest)) for first, *rest in sentences if rest]
 
 
 def _without_copies(passages):

@@ -32,6 +32,14 @@ def test_minilm_is_sentence_transformers(minilm):
     assert np.abs(vectors - expected).max() < TOLERANCE
 
 
+def test_sentence_transformers_reads_minilm_as_it_is_saved(minilm, tmp_path):
+    sentence_transformers = pytest.importorskip("sentence_transformers")
+    encoder = bt.TextEncoder.load("minilm-l6")
+    encoder.save(tmp_path)
+    theirs = sentence_transformers.SentenceTransformer(str(tmp_path), device="cpu").encode(TEXTS)
+    assert np.abs(encoder.encode(TEXTS) - theirs).max() < TOLERANCE
+
+
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
 def test_sentence_transformers_reads_what_is_saved(tiny_checkpoint, tmp_path, pooling):
     sentence_transformers = pytest.importorskip("sentence_transformers")

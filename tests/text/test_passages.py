@@ -4,7 +4,7 @@ import json
 
 from bert_tutorial.text import docstrings
 from bert_tutorial.text.definitions import read_definitions
-from bert_tutorial.text.passages import Passage, load_passages
+from bert_tutorial.text.passages import Passage, load_passages, summary_pairs
 
 import pytest
 
@@ -169,6 +169,11 @@ def test_paragraphs_of_a_folder_and_of_a_file(tmp_path):
         Passage("deep/a.md, paragraph 1", "One line."),
     ]
     assert load_passages(tmp_path / "deep/a.md")[0] == Passage("a.md, paragraph 1", "One line.")
+
+
+def test_pairs_of_a_first_sentence_and_the_rest():
+    passages = [Passage("zoo", "Count animals. All of them. And cages."), Passage("zoo.feed", FEED)]
+    assert summary_pairs(passages) == [("Count animals.", "All of them. And cages.")]
 
 
 @pytest.mark.parametrize("named", [True, False])
