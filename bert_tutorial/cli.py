@@ -412,10 +412,13 @@ def search(question, corpus, pretrained, count, bm25, as_json):
 
     The first search of a corpus turns all its passages into vectors, which for docstrings takes minutes; they are kept.
     """
+    question = " ".join(question)
+    if not question.strip():
+        raise ValueError("the question is empty")
     passages = load_passages(corpus)
     encoder = None if bm25 else TextEncoder.load(pretrained, ctx=choose_device()[0])
     index = WordIndex(passages) if bm25 else VectorIndex(passages, encoder)
-    hits = index.search(" ".join(question), count)
+    hits = index.search(question, count)
     if not hits:
         click.echo("nothing shares a word with the question", err=True)
     for score, passage in hits:

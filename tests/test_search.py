@@ -216,6 +216,7 @@ def test_a_long_text_is_shortened(tmp_path):
     [
         ([], 2, "Missing argument"),
         (["--count", "0", "x"], 2, "--count"),
+        ([" "], 1, "Error: the question is empty"),
         (["--corpus", "nowhere", "x"], 1, "Error: no file or folder 'nowhere'; use docstrings, or the path"),
     ],
 )

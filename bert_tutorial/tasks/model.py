@@ -7,9 +7,11 @@ from pathlib import Path
 import mxnet as mx
 import numpy as np
 from mxnet.gluon import Block
+from tqdm.auto import tqdm
 
 from ..encoder import BERTModel
 from ..machine.devices import list_devices
+from ..machine.interrupts import raise_kept_interrupt
 from ..machine.memory import view
 from ..text.batches import batch_order, make_loader
 from ..text.wordpiece import make_tokenizer
@@ -30,6 +32,7 @@ from ..weights.mxnet_params import read_params
 from ..weights.names import network_parameters
 from ..weights.sources import pooling_of, pretrained_folder
 
+SOON = 2  # seconds until what has not come yet gets a progress bar
 FIRST_TOKENIZER = {"strip_accents": True}  # of cased weights too, before the tokenizer's settings were kept
 FIRST_TASK = "sentiment"  # before there were others
 
@@ -76,7 +79,8 @@ class TextModel:
         loader = make_loader(encoded, self.vocabulary, batch_size, shuffle=False, max_length=self.max_length)
         devices = list_devices(self.ctx)
         found = []
-        for batch in loader:
+        for batch in tqdm(loader, unit="batch", leave=False, delay=SOON):
+            raise_kept_interrupt()
             parts = [self.net(words, segments, length) for words, length, segments, _ in shares(batch, devices)]
             found += [part.asnumpy() for part in parts]  # read when all devices have their work
         order = np.concatenate(list(batch_order(encoded, batch_size)))  # batches come sorted by length
