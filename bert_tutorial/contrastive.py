@@ -1,8 +1,5 @@
 """Fine-tuning a text encoder on pairs that belong together: each text is to find its partner among a batch's."""
 
-import hashlib
-import json
-
 import numpy as np
 from mxnet import gluon, nd
 from mxnet.gluon.data.dataloader import DataLoaderV1
@@ -11,6 +8,7 @@ from .machine.devices import choose_device, list_devices
 from .machine.seeds import seed_everything
 from .tasks.encode import TextEncoder
 from .text.batches import make_batchify
+from .text.docstrings import json_digest
 from .text.examples import unlabelled
 from .text.pairs import encode_examples
 from .training.loop import train_loop
@@ -73,8 +71,7 @@ def finetune_encoder(
     Karpukhin et al. 2020, "Dense Passage Retrieval for Open-Domain Question Answering", section 3.2.
     """
     pairs = _checked(pairs, batch_size)
-    digest = hashlib.sha256(json.dumps(pairs).encode()).hexdigest()
-    settings = settings_of({**locals(), "pairs": digest})
+    settings = settings_of({**locals(), "pairs": json_digest(pairs)})
     with RunFolder(output, settings, resume, overwrite, ALONE) as folder:
         ctx = choose_device()[0] if ctx is None else ctx
         if len(list_devices(ctx)) > 1:
