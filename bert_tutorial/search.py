@@ -65,6 +65,11 @@ class WordIndex:
     ----------
     passages : sequence of Passage
 
+    Raises
+    ------
+    ValueError
+        No passage has a word of two letters or more that is not one of the most frequent in English.
+
     Source: Robertson and Zaragoza 2009, "The Probabilistic Relevance Framework: BM25 and Beyond"; in the variant that
     Lucene computes, by bm25s.
     """
@@ -73,8 +78,11 @@ class WordIndex:
         import bm25s
 
         self.passages = list(passages)
+        words = _words([passage.text for passage in self.passages])
+        if not any(words):
+            raise ValueError(f"there is no word to search for in {len(self.passages)} passages")
         self._bm25 = bm25s.BM25()
-        self._bm25.index(_words([passage.text for passage in self.passages]), show_progress=False)
+        self._bm25.index(words, show_progress=False)
 
     def search(self, question, count=10):
         """As `VectorIndex.search`, but with the scores of BM25; passages that share no word are not found."""
@@ -87,7 +95,7 @@ def _words(texts):
     """Words of two letters or more, without the most frequent ones of English: list of list of str."""
     import bm25s
 
-    return bm25s.tokenize(texts, stopwords="en", return_ids=False, show_progress=False)
+    return bm25s.tokenize(texts, stopwords="en", return_ids=False, show_progress=False) if texts else []
 
 
 def rerank(classifier, question, passages, label=RELEVANT, batch_size=32):

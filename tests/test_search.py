@@ -141,6 +141,12 @@ def test_without_a_shared_word_nothing_is_found(question):
     assert WordIndex(PASSAGES).search(question) == []
 
 
+@pytest.mark.parametrize("texts", [[], ["a"], ["!", "of the"]])
+def test_passages_without_words(texts):
+    with pytest.raises(ValueError, match=f"no word to search for in {len(texts)} passages"):
+        WordIndex([Passage("a", text) for text in texts])
+
+
 # Both texts read together
 
 
