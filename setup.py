@@ -43,6 +43,7 @@ setup(
         "numpy>=1.26,<2.6; python_version < '3.13'",
         "numpy>=2.1,<2.6; python_version >= '3.13'",  # 1.26 has no build for it
         "setuptools<81",  # mxnet and gluonnlp import distutils and pkg_resources
+        "bm25s>=0.3",
         "click>=8.1",
         "filelock>=4.1",  # fallback_to_soft
         "huggingface_hub>=0.30",

@@ -14,16 +14,26 @@ from .blocks import (  # noqa: E402
     PositionWiseFFN,
 )
 from .classifier import SentimentClassifier, predict_sentiment  # noqa: E402
+from .contrastive import finetune_encoder  # noqa: E402
 from .doctor import doctor  # noqa: E402
 from .encoder import BERTEncoder, BERTModel  # noqa: E402
 from .finetuning import finetune_reviews, finetune_task  # noqa: E402
-from .heads import BERTClassifier, BERTForPreTraining, BERTForQA, BERTTagger, MLMDecoder, NSClassifier  # noqa: E402
+from .heads import (  # noqa: E402
+    BERTClassifier,
+    BERTForPreTraining,
+    BERTForQA,
+    BERTTagger,
+    MLMDecoder,
+    NSClassifier,
+    SentenceEncoder,
+)
 from .machine.devices import choose_device  # noqa: E402
 from .machine.seeds import seed_everything  # noqa: E402
 from .precision import set_precision  # noqa: E402
 from .pretraining import fill_mask, pretrain_corpus, pretrain_loop  # noqa: E402
 from .tasks.answer import QuestionAnswerer  # noqa: E402
 from .tasks.classify import TextClassifier  # noqa: E402
+from .tasks.encode import TextEncoder  # noqa: E402
 from .tasks.regress import TextRegressor  # noqa: E402
 from .tasks.tag import TokenTagger  # noqa: E402
 from .text.corpora import load_corpus  # noqa: E402
@@ -56,14 +66,17 @@ __all__ = [
     "PositionalEncoding",
     "QuestionAnswerer",
     "Recipe",
+    "SentenceEncoder",
     "SentimentClassifier",
     "TextClassifier",
+    "TextEncoder",
     "TextRegressor",
     "TokenTagger",
     "choose_device",
     "doctor",
     "evaluate",
     "fill_mask",
+    "finetune_encoder",
     "finetune_reviews",
     "finetune_task",
     "load_corpus",

@@ -10,6 +10,7 @@ import traceback
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from textwrap import shorten
 
 import click
 import mxnet as mx
@@ -26,12 +27,16 @@ from .machine.interrupts import keep_interrupts
 from .precision import DTYPES
 from .pretraining import pretrain_corpus
 from .quantization import quantize
+from .search import VectorIndex, WordIndex
 from .tasks.answer import QuestionAnswerer
+from .tasks.encode import TASK as ENCODE
+from .tasks.encode import TextEncoder
 from .tasks.model import task_of
 from .tasks.tag import TokenTagger
 from .text.bio import mark
 from .text.datasets import load_datasets
 from .text.imdb import fetch_imdb
+from .text.passages import load_passages
 from .text.reviews import decode
 from .training.checkpoint import checkpoint_exists
 from .training.launching import LOOPBACK, WorkerError
@@ -43,6 +48,7 @@ from .training.workers import join_workers
 from .weights.sources import pretrained_folder
 
 COURSE = ("minilm-l6", "bert-base", "imdb")
+SHOWN = 100  # letters of a passage
 EXPECTED = (FetchError, TrainingDivergedError, WorkerError, NotImplementedError, ValueError, IndexError, OSError)
 
 
@@ -424,6 +430,39 @@ def predict(folder, texts, file, context, as_json, batch_size, int8):
             click.echo("  ".join([*map(_shown, answer.values()), text]))
 
 
+@main.command()
+@click.argument("question", nargs=-1, required=True)
+@click.option(
+    "--corpus",
+    default="docstrings",
+    help="docstrings (of Python and the libraries installed with the course), or a path: a .txt or .md file, a folder "
+    "of them, or a table (.tsv, .csv, .jsonl) with the column text and, for what is shown, name.",
+)
+@click.option("--pretrained", default="minilm-l6", help="small, minilm-l6, bert-base, hf:ORG/NAME, or a folder.")
+@click.option("--count", default=5, type=click.IntRange(1), help="How many passages to show.")
+@click.option("--bm25", is_flag=True, help="Search by words, without a network.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line: score, name, text.")
+def search(question, corpus, pretrained, count, bm25, as_json):
+    """Find the passages that answer a QUESTION, the best first.
+
+    The first search of a corpus turns all its passages into vectors, which for docstrings takes minutes; they are kept.
+    """
+    question = " ".join(question)
+    if not question.strip():
+        raise ValueError("the question is empty")
+    passages = load_passages(corpus)
+    encoder = None if bm25 else TextEncoder.load(pretrained, ctx=choose_device()[0])
+    index = WordIndex(passages) if bm25 else VectorIndex(passages, encoder)
+    hits = index.search(question, count)
+    if not hits:
+        click.echo("nothing shares a word with the question", err=True)
+    for score, passage in hits:
+        if as_json:
+            click.echo(json.dumps({"score": score, **passage._asdict()}, ensure_ascii=False))
+        else:
+            click.echo(f"{score:6.3f}  {passage.name}\n        {shorten(passage.text, SHOWN, placeholder=' ...')}")
+
+
 def _settings_of_run(parameters):
     """What the recipe that a command calls with these parameters writes down."""
     if parameters.get("task") == SentimentClassifier.task:
@@ -509,6 +548,8 @@ def _print_pretraining_score(score, most_frequent):
 def _load(folder, int8):
     ctx = mx.cpu() if int8 else choose_device()[0]
     task = task_of(folder)
+    if task == ENCODE:
+        raise ValueError(f"{folder} holds a text encoder, which gives vectors: use search --pretrained {folder}")
     if task not in TASKS:
         raise ValueError(f"{folder} was fine-tuned for the task {task!r}, which this version does not know")
     model = TASKS[task].load(folder, ctx)

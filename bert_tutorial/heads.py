@@ -7,8 +7,8 @@ import re
 import warnings
 
 import numpy as np
-from mxnet import gluon
-from mxnet.gluon import HybridBlock, nn
+from mxnet import gluon, nd
+from mxnet.gluon import Block, HybridBlock, nn
 from mxnet.ndarray import NDArray
 
 from .blocks import GELU, LAYER_NORM_EPSILON, PositionWiseDense, dense
@@ -195,7 +195,7 @@ class OnBERT(HybridBlock):
             super()._build_cache(*args)
 
 
-POOLINGS = ("pooler", "cls", "mean")  # of a classifier
+POOLINGS = ("pooler", "cls", "mean")  # of a classifier or sentence encoder
 
 
 class BERTClassifier(OnBERT):
@@ -233,9 +233,7 @@ class BERTClassifier(OnBERT):
 
     def __init__(self, bert, num_classes, dropout=0.1, pooling="pooler", **kwargs):
         super().__init__(**kwargs)
-        if pooling not in POOLINGS:
-            raise ValueError(f"pooling must be one of {', '.join(POOLINGS)}; got {pooling!r}")
-        self.pooling = pooling
+        self.pooling = check_pooling(pooling)
         self.bert = bert
         self.dropout = nn.Dropout(dropout)
         self.classifier = dense(num_classes, in_units=bert.pooler.weight.shape[0])
@@ -249,11 +247,7 @@ class BERTClassifier(OnBERT):
 
     def classify(self, F, encodings, pooled, valid_length):
         """Logits (B, num_classes) from what BERT puts out: encodings (B, L, units), pooled encoding (B, units)."""
-        if self.pooling == "cls":
-            pooled = cls_encoding(encodings)
-        elif self.pooling == "mean":
-            pooled = mean_encoding(F, encodings, valid_length)
-        return self.classifier(self.dropout(pooled))
+        return self.classifier(self.dropout(pool(F, self.pooling, encodings, pooled, valid_length)))
 
 
 class BERTTagger(OnBERT):
@@ -328,6 +322,65 @@ class BERTForQA(OnBERT):
     def hybrid_forward(self, F, inputs, segment_types, valid_length):
         encodings, _ = self.bert(inputs, segment_types, valid_length)
         return self.classifier(encodings)  # (B, L, C) -> (B, L, 2)
+
+
+class SentenceEncoder(Block):
+    """BERT, and one vector of length 1 for a whole text: texts are alike as far as their vectors' dot product is large.
+
+    It is no graph of its own: hybridized, its BERT is one.
+
+    Parameters
+    ----------
+    bert : BERTModel
+        Ours or GluonNLP's, returning (sequence encoding, pooled encoding).
+    pooling : {"pooler", "cls", "mean"}
+        As for `BERTClassifier`.
+
+    Inputs:
+        - **inputs**: word ids (B, L)
+        - **segment_types**: (B, L), 0 or 1
+        - **valid_length**: (B,) or None
+
+    Outputs:
+        - unit vectors (B, units)
+
+    Raises
+    ------
+    IndexError
+        As for `BERTEncoder`, where `bert` is ours.
+    ValueError
+        The same, or an unknown pooling.
+
+    Source: Reimers and Gurevych 2019, "Sentence-BERT", section 3.
+    """
+
+    def __init__(self, bert, pooling="mean", **kwargs):
+        super().__init__(**kwargs)
+        self.pooling = check_pooling(pooling)
+        self.bert = bert
+
+    def forward(self, inputs, segment_types, valid_length=None):
+        """See the class."""
+        encoder = getattr(self.bert, "encoder", None)
+        inputs, segment_types, valid_length = graph_inputs(encoder, inputs, segment_types, valid_length)
+        encodings, pooled = self.bert(inputs, segment_types, valid_length)
+        return nd.L2Normalization(pool(nd, self.pooling, encodings, pooled, valid_length))
+
+
+def check_pooling(pooling):
+    """The same, if it is one of `POOLINGS`."""
+    if pooling not in POOLINGS:
+        raise ValueError(f"pooling must be one of {', '.join(POOLINGS)}; got {pooling!r}")
+    return pooling
+
+
+def pool(F, pooling, encodings, pooled, valid_length):
+    """The vector for a whole text, (B, units), of what BERT puts out: encodings (B, L, units), pooled (B, units)."""
+    if pooling == "cls":
+        return cls_encoding(encodings)
+    if pooling == "mean":
+        return mean_encoding(F, encodings, valid_length)
+    return pooled
 
 
 def check_masked_positions(shape, masked_positions):

@@ -20,7 +20,13 @@ BERT = "BERT"
 # From the roof down: each room's left and right edge in pixels, and its files of the top folder; a folder is a room.
 FLOORS = [
     {"Doors": (0, 430, ["__init__", "__main__", "cli", "doctor"]), "course/": (450, 900, [])},
-    {"Two trainings, what is kept, what to beat": (60, 840, ["pretraining", "finetuning", "classifier", "baselines"])},
+    {
+        "Trainings, what is kept, search, what to beat": (
+            60,
+            840,
+            ["pretraining", "finetuning", "contrastive", "classifier", "search", "baselines"],
+        )
+    },
     {"tasks/": (60, 840, [])},
     {"weights/": (0, 470, []), "training/": (490, 900, [])},
     {"text/": (0, 410, []), "The same in 16 and 8 bits": (500, 900, ["precision", "quantization"])},

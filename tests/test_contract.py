@@ -25,6 +25,7 @@ from bert_tutorial import (
     NSClassifier,
     PositionalEncoding,
     PositionWiseFFN,
+    SentenceEncoder,
     load_pretrained,
     seed_everything,
 )
@@ -112,13 +113,23 @@ CASES = {
     },
     "BERTForQA": (lambda: BERTForQA(BERTModel(*BERT)), lambda *size: ([], sentences(*size))),
     "BERTTagger": (lambda: BERTTagger(BERTModel(*BERT), 5, RATE), lambda *size: ([], sentences(*size))),
+    **{
+        f"SentenceEncoder, {pooling}": (
+            lambda pooling=pooling: SentenceEncoder(BERTModel(*BERT), pooling),
+            lambda *size: ([], sentences(*size)),
+        )
+        for pooling in POOLINGS
+    },
 }
 CLASSIFIERS = [case for case in CASES if case.startswith("BERTClassifier")]
+SENTENCE_ENCODERS = [case for case in CASES if case.startswith("SentenceEncoder")]
 TAKES_MASK = ["DotProductAttention", "MultiHeadAttention", "EncoderBlock", "BERTEncoder"]
 WITH_PARTS = ["DotProductAttention", "MultiHeadAttention", "PositionWiseFFN", "AddNorm", "PositionalEncoding"]
-WITH_PARTS += ["EncoderBlock", "BERTEncoder", "NSClassifier", "MLMDecoder", *CLASSIFIERS, "BERTTagger", "BERTForQA"]
+WITH_PARTS += ["EncoderBlock", "BERTEncoder", "NSClassifier", "MLMDecoder", *CLASSIFIERS, *SENTENCE_ENCODERS]
+WITH_PARTS += ["BERTTagger", "BERTForQA"]
 DROPS = ["DotProductAttention", "MultiHeadAttention", "AddNorm", "PositionalEncoding", "EncoderBlock"]
-DROPS += ["BERTEncoder", "BERTModel", *CLASSIFIERS, "BERTTagger", "BERTForQA"]
+DROPS += ["BERTEncoder", "BERTModel", *CLASSIFIERS, *SENTENCE_ENCODERS, "BERTTagger", "BERTForQA"]
+GRAPHS = [case for case in CASES if case not in SENTENCE_ENCODERS]  # as a whole, to be exported
 
 every_case = pytest.mark.parametrize("case", CASES)
 both_forms = pytest.mark.parametrize("form", FORMS)
@@ -529,7 +540,19 @@ def test_a_decimal_comma_changes_nothing(case, form, decimal_comma, monkeypatch)
 
 
 @both_forms
-@every_case
+@pytest.mark.parametrize("case", SENTENCE_ENCODERS)
+def test_files_of_a_block_that_is_no_graph(case, form, tmp_path):
+    floats, others = inputs_of(case)
+    with computed_in(form):
+        block = build(case)
+        block.save_parameters(str(tmp_path / "parameters"))
+        again = CASES[case][0]()
+        again.load_parameters(str(tmp_path / "parameters"))
+        np.testing.assert_equal(outputs(again(*floats, *others)), outputs(block(*floats, *others)))
+
+
+@both_forms
+@pytest.mark.parametrize("case", GRAPHS)
 def test_gluons_own_files(case, form, tmp_path):
     """save_parameters and load_parameters, export and SymbolBlock.imports."""
     floats, others = inputs_of(case)

@@ -9,6 +9,7 @@ from bert_tutorial import (
     BERTTagger,
     MLMDecoder,
     NSClassifier,
+    SentenceEncoder,
     TokenTagger,
     load_pretrained,
     seed_everything,
@@ -170,9 +171,27 @@ def test_a_hybridized_classifier_finds_the_sizes_that_gluonnlp_leaves_open(pooli
     np.testing.assert_allclose(net(*batch()).asnumpy(), first, atol=1e-6)
 
 
-def test_an_unknown_pooling_is_refused():
+@pytest.mark.parametrize("hybridize", [False, True])
+@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("backend", ["ours", "gluonnlp"])
+def test_sentence_encoder_takes_either_bert(backend, pooling, hybridize):
+    net = SentenceEncoder(make_bert(backend), pooling)
+    words, segments, lengths = batch()
+    expected = []
+    for valid_length, counted in ((lengths, LENGTHS), (None, [4, 4, 4])):
+        sequence, pooled = (array.asnumpy() for array in net.bert(words, segments, valid_length))
+        X = vectors(pooling, sequence, pooled, counted)
+        expected.append(X / np.linalg.norm(X, axis=1, keepdims=True))
+    if hybridize:
+        net.hybridize(static_alloc=True)
+    for valid_length, X in zip((lengths, None), expected, strict=True):
+        np.testing.assert_allclose(net(words, segments, valid_length).asnumpy(), X, atol=1e-6)
+
+
+@pytest.mark.parametrize("make", [lambda bert, **how: BERTClassifier(bert, 3, **how), SentenceEncoder])
+def test_an_unknown_pooling_is_refused(make):
     with pytest.raises(ValueError, match="pooling must be one of pooler, cls, mean; got 'max'"):
-        BERTClassifier(make_bert(), 3, pooling="max")
+        make(make_bert(), pooling="max")
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)

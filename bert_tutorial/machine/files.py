@@ -82,6 +82,17 @@ def write_text(path, text):
         temporary.write_text(text, encoding="utf-8")
 
 
+def remove_oldest(folder, size, newest):
+    """Remove each file with `size` bytes or more in newer ones: a larger file than that stays, too."""
+    newer = 0
+    with suppress(OSError):  # another process may be removing them, too
+        for file in sorted(folder.iterdir(), key=lambda file: (file == newest, file.stat().st_mtime), reverse=True):
+            own = file.stat().st_size
+            if newer >= size:
+                file.unlink()
+            newer += own
+
+
 def read_arrays(path, names):
     """Give the name and the array of each of a safetensors file's tensors, with no more than one of them in memory."""
     for name in names:

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import mxnet as mx
 import numpy as np
-from mxnet.gluon import HybridBlock
+from mxnet.gluon import Block
+from tqdm.auto import tqdm
 
 from ..encoder import BERTModel
 from ..machine.devices import list_devices
+from ..machine.interrupts import raise_kept_interrupt
 from ..machine.memory import view
 from ..text.batches import batch_order, make_loader
 from ..text.wordpiece import make_tokenizer
@@ -30,18 +32,19 @@ from ..weights.mxnet_params import read_params
 from ..weights.names import network_parameters
 from ..weights.sources import pooling_of, pretrained_folder
 
+SOON = 2  # seconds until what has not come yet gets a progress bar
 FIRST_TOKENIZER = {"strip_accents": True}  # of cased weights too, before the tokenizer's settings were kept
 FIRST_TASK = "sentiment"  # before there were others
 
 
 @dataclass
-class TaskModel(ABC):
-    """BERT with a layer on top, and what turns text into its input. A task is a subclass.
+class TextModel:
+    """A network around BERT, and what turns text into its input.
 
     Attributes
     ----------
-    net : mxnet.gluon.HybridBlock
-        Called as `net(words, segments, valid_length)`; its BERTModel is `net.bert`, its last layer `net.classifier`.
+    net : mxnet.gluon.Block
+        Called as `net(words, segments, valid_length)`; its BERTModel is `net.bert`.
     vocabulary : gluonnlp.vocab.BERTVocab
     config : dict
         Hugging Face's configuration; `config["bert_tutorial"]` holds our own settings.
@@ -49,14 +52,11 @@ class TaskModel(ABC):
         Where the network is.
     """
 
-    net: HybridBlock
+    net: Block
     vocabulary: object
     config: dict
     ctx: mx.Context
 
-    task = None  # its name, kept in `config`
-    architecture = "BertForSequenceClassification"  # Hugging Face's
-    head = "classifier"  # what that calls the last layer, in a file
     label_padding = None  # as for `make_loader`
 
     def __post_init__(self):
@@ -70,6 +70,34 @@ class TaskModel(ABC):
     def reads(self):
         """What the last layer reads: "pooler", "cls" or "mean" of a whole text; None if it reads every position."""
         return getattr(self.net, "pooling", None)
+
+    @property
+    def max_length(self):
+        """Word pieces that are read at once, [CLS] and [SEP] included."""
+        return self.config["bert_tutorial"]["max_length"]
+
+    def outputs(self, encoded, batch_size):
+        """What the network puts out for each sample of an encoded dataset, in its order: list of numpy.ndarray."""
+        devices = list_devices(self.ctx)
+        found = []
+        for batch in tqdm(self._loader(encoded, batch_size, shuffle=False), unit="batch", leave=False, delay=SOON):
+            raise_kept_interrupt()
+            parts = [self.net(words, segments, length) for words, length, segments, _ in shares(batch, devices)]
+            found += [sample for part in parts for sample in part.asnumpy()]  # read when all devices have their work
+        order = np.concatenate(list(batch_order(encoded, batch_size)))  # batches come sorted by length
+        return [found[place] for place in np.argsort(order)]
+
+    def _loader(self, encoded, batch_size, shuffle):
+        return make_loader(encoded, self.vocabulary, batch_size, shuffle, self.max_length, self.label_padding)
+
+
+@dataclass
+class TaskModel(TextModel, ABC):
+    """BERT with a layer on top, `net.classifier`. A task is a subclass."""
+
+    task = None  # its name, kept in `config`
+    architecture = "BertForSequenceClassification"  # Hugging Face's
+    head = "classifier"  # what that calls the last layer, in a file
 
     @classmethod
     @abstractmethod
@@ -91,18 +119,13 @@ class TaskModel(ABC):
     def encode(self, dataset):
         """An encoded dataset, of (word ids (L,), L, segments (L,), label)."""
 
-    def settle(self, valid, batch_size=32):  # noqa: B027 (most tasks have nothing of the kind)
+    def settle(self, valid, batch_size=32):
         """Choose on held-out examples, after training, what is not learned."""
 
     @property
     def options(self):
         """What `read` of this class wants to know beside the data."""
         return {}
-
-    @property
-    def max_length(self):
-        """Word pieces that are read at once, [CLS] and [SEP] included."""
-        return self.config["bert_tutorial"]["max_length"]
 
     @classmethod
     def from_pretrained(cls, name_or_path, max_length=128, ctx=None, pooling=None, **answers):
@@ -129,18 +152,8 @@ class TaskModel(ABC):
         """
         ctx = mx.cpu() if ctx is None else ctx
         devices = list_devices(ctx)
-        folder = pretrained_folder(name_or_path)
-        config = read_config(folder)
-        positions = model_arguments(config)["max_length"]
-        if not 3 <= max_length <= positions:
-            raise ValueError(f"max_length must lie between 3 and {positions}, the positions of {name_or_path}")
-        config["bert_tutorial"] = {
-            "task": cls.task,
-            "pretrained": str(name_or_path),
-            "max_length": max_length,
-            "pooling": pooling_of(name_or_path) if pooling is None else pooling,
-            "tokenizer": tokenizer_settings(folder),
-        }
+        pooling = pooling_of(name_or_path) if pooling is None else pooling
+        config = pretrained_settings(name_or_path, cls.task, max_length, pooling)
         config |= cls.describe_answers(**answers)
         bert, vocabulary = load_pretrained(name_or_path, devices)
         net = cls.make_net(bert, config)
@@ -216,18 +229,28 @@ class TaskModel(ABC):
         """Serve a dataset as `train_loop` and `evaluate` take it."""
         return self._loader(self.encode(dataset), batch_size, shuffle)
 
-    def _loader(self, encoded, batch_size, shuffle):
-        return make_loader(encoded, self.vocabulary, batch_size, shuffle, self.max_length, self.label_padding)
 
-    def outputs(self, encoded, batch_size):
-        """What the network puts out for each sample of an encoded dataset, in its order: list of numpy.ndarray."""
-        devices = list_devices(self.ctx)
-        found = []
-        for batch in self._loader(encoded, batch_size, shuffle=False):
-            parts = [self.net(words, segments, length) for words, length, segments, _ in shares(batch, devices)]
-            found += [sample for part in parts for sample in part.asnumpy()]  # read when all devices have their work
-        order = np.concatenate(list(batch_order(encoded, batch_size)))  # batches come sorted by length
-        return [found[place] for place in np.argsort(order)]
+def pretrained_settings(name_or_path, task, max_length, pooling):
+    """Hugging Face's configuration of published weights, with ours under `bert_tutorial`, for a task.
+
+    Raises
+    ------
+    ValueError
+        `max_length` exceeds the model's positions; else as for `load_pretrained`.
+    """
+    folder = pretrained_folder(name_or_path)
+    config = read_config(folder)
+    positions = model_arguments(config)["max_length"]
+    if type(max_length) is not int or not 3 <= max_length <= positions:
+        raise ValueError(f"max_length must lie between 3 and {positions}, the positions of {name_or_path}")
+    own = {
+        "task": task,
+        "pretrained": str(name_or_path),
+        "max_length": max_length,
+        "pooling": pooling,
+        "tokenizer": tokenizer_settings(folder),
+    }
+    return config | {"bert_tutorial": own}
 
 
 def task_of(folder):

@@ -18,7 +18,7 @@ from mxnet.gluon.data import ArrayDataset
 from mxnet.gluon.data.dataloader import DataLoaderV1
 
 from ..machine.fetching import cache_dir
-from ..machine.files import DIGEST_SIZE, digest
+from ..machine.files import DIGEST_SIZE, digest, remove_oldest
 from .records import Records, keep_on_disk
 from .wordpiece import BATCH
 
@@ -102,7 +102,7 @@ def _write_cached(path, records):
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    _remove_oldest(path.parent, newest=path)
+    remove_oldest(path.parent, CACHE_SIZE, newest=path)
     return written
 
 
@@ -155,16 +155,17 @@ def make_loader(encoded, vocabulary, batch_size, shuffle, max_length=None, label
         raise ValueError("the dataset is empty")
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, not {batch_size}")
-    padding_id = vocabulary[vocabulary.padding_token]
-    return DataLoaderV1(
-        encoded,
-        batch_sampler=batch_order(encoded, batch_size, shuffle),
-        batchify_fn=batchify.Tuple(
-            _pad(padding_id, max_length),
-            batchify.Stack("float32"),
-            _pad(SEGMENT_PADDING, max_length),
-            batchify.Stack("float32") if label_padding is None else _pad(label_padding, max_length),
-        ),
+    order = batch_order(encoded, batch_size, shuffle)
+    return DataLoaderV1(encoded, batch_sampler=order, batchify_fn=make_batchify(vocabulary, max_length, label_padding))
+
+
+def make_batchify(vocabulary, max_length=None, label_padding=None):
+    """What makes a batch of samples of an encoded dataset; `max_length` and `label_padding` as for `make_loader`."""
+    return batchify.Tuple(
+        _pad(vocabulary[vocabulary.padding_token], max_length),
+        batchify.Stack("float32"),
+        _pad(SEGMENT_PADDING, max_length),
+        batchify.Stack("float32") if label_padding is None else _pad(label_padding, max_length),
     )
 
 

@@ -4,20 +4,15 @@ BERT was pre-trained on the English Wikipedia and BooksCorpus. What every reader
 is the documentation inside the libraries it installs: some megabytes of English about Python.
 """
 
-import hashlib
-import json
 import random
 import re
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from tqdm.auto import tqdm
 
-from ..machine.fetching import cache_dir
-from ..machine.files import write_text
-from .docstrings import python_files, read_modules
+from .docstrings import json_digest, keep_what_is_read, read_modules
 from .imdb import find_json, load_pretraining_reviews
 from .prose import split_lines, split_sentences
 from .reviews import draw
@@ -60,7 +55,7 @@ class Corpus:
         size = sum(len(sentence.encode()) for sentence in sentences) / 1e6
         return (
             f"{self.name}: {len(self.documents):,} documents, {len(sentences):,} sentences, {size:.1f} MB of text, "
-            f"sha256 {_digest(self.documents)[:12]}; {self.licence}"
+            f"sha256 {json_digest(self.documents)[:12]}; {self.licence}"
         )
 
     def split(self, ratio=0.1):
@@ -141,25 +136,15 @@ def load_corpus(name_or_path="docstrings", limit=None):
 
 def _docstring_documents():
     """All documents made of docstrings, from the disk if they are there."""
-    libraries = python_files()
-    key = hashlib.sha256()
-    for code in ("corpora.py", "docstrings.py", "prose.py"):
-        key.update(Path(__file__).with_name(code).read_bytes())
-    key.update(json.dumps([(name, version) for name, (version, _) in libraries.items()]).encode())
-    path = cache_dir() / "corpora" / f"docstrings-{key.hexdigest()[:16]}.json"
-    with suppress(Exception):  # if damaged in any way, it is made anew
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        documents = [Document(source, tuple(map(tuple, passages))) for source, passages in stored["documents"]]
-        if documents and _digest(documents) == stored["digest"]:
-            return documents
+    stored = keep_what_is_read("docstrings", _read_docstring_documents, __file__)
+    return [Document(library, tuple(map(tuple, passages))) for library, passages in stored]
+
+
+def _read_docstring_documents(libraries):
     files = [(name, file) for name, (_, paths) in libraries.items() for file in paths]
-    modules = read_modules(tqdm(files, desc="Reading docstrings", unit="file"))
-    documents = [Document(library, passages) for library, passages in modules]
+    documents = list(read_modules(tqdm(files, desc="Reading docstrings", unit="file")))
     if not documents:
         raise FileNotFoundError("no library's source was found on this machine; name a folder of text files instead")
-    with suppress(OSError):  # a full or read-only disk must not stop anyone
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, json.dumps({"digest": _digest(documents), "documents": documents}))
     return documents
 
 
@@ -186,8 +171,3 @@ def _text_documents(path):
     if not documents:
         raise FileNotFoundError(f"{path} holds no text: expected .txt or .md files with sentences in them")
     return documents
-
-
-def _digest(documents):
-    """SHA-256 of the text, with its sources and the borders of passages and documents."""
-    return hashlib.sha256(json.dumps(documents).encode()).hexdigest()

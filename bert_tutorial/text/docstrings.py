@@ -1,6 +1,8 @@
 """The docstrings inside Python's standard library and the libraries that are installed with this course."""
 
 import ast
+import hashlib
+import json
 import platform
 import sysconfig
 import warnings
@@ -9,6 +11,8 @@ from importlib import metadata
 from inspect import cleandoc
 from pathlib import Path
 
+from ..machine.fetching import cache_dir
+from ..machine.files import write_text
 from .prose import clean_docstring
 
 # The largest of the libraries that setup.py asks for, directly or not, but scikit-learn and SciPy, which came after the
@@ -41,6 +45,40 @@ def python_files():
         name: (version, [files[short] for short in sorted(files) if not LEFT_OUT & set(short.lower().split("/"))])
         for name, (version, files) in found.items()
     }
+
+
+def keep_what_is_read(name, read, *code):
+    """What is read out of the libraries' files; from the disk if the same code has read the same versions before.
+
+    Parameters
+    ----------
+    name : str
+        What the file in the cache is called.
+    read : callable
+        From `python_files()` to what JSON can hold, lists in the place of tuples.
+    *code : path
+        Python files that change the result if they are changed, besides this one and `prose.py`.
+    """
+    libraries = python_files()
+    key = hashlib.sha256()
+    for file in (Path(__file__), Path(__file__).with_name("prose.py"), *map(Path, code)):
+        key.update(file.read_bytes())
+    key.update(json.dumps([(name, version) for name, (version, _) in libraries.items()]).encode())
+    path = cache_dir() / "corpora" / f"{name}-{key.hexdigest()[:16]}.json"
+    with suppress(Exception):  # if damaged in any way, it is made anew
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        if stored["digest"] == json_digest(stored["content"]):
+            return stored["content"]
+    content = read(libraries)
+    with suppress(OSError):  # a full or read-only disk must not stop anyone
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps({"digest": json_digest(content), "content": content}))
+    return content
+
+
+def json_digest(content):
+    """SHA-256 of what JSON can hold."""
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def read_modules(files):
