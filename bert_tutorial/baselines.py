@@ -5,13 +5,10 @@ scikit-learn takes a second to load, so it is imported where it is used.
 
 import re
 import time
-from collections import Counter, defaultdict
 from typing import NamedTuple
 
 import numpy as np
 
-from .text.bio import OUTSIDE
-from .text.prose import split_sentences
 from .training.scoring import wilson_interval
 
 
@@ -120,8 +117,7 @@ def score_baselines(train, test):
     test_texts, test_labels = zip(*test, strict=True)
     if len(set(labels)) < 2:
         raise ValueError(f"all {len(labels)} training texts have label {labels[0]}: there must be some of 0 and of 1")
-    if not any(re.search(r"\w\w", text) for text in texts):  # what scikit-learn takes for a word
-        raise ValueError(f"no words of two letters or more in {len(texts)} training texts")
+    require_words(texts)
     for name, make in BASELINES.items():
         baseline = make()
         started = time.perf_counter()
@@ -132,43 +128,7 @@ def score_baselines(train, test):
         yield BaselineScore(name, right / count, *wilson_interval(right, count), seconds, count)
 
 
-def closest_sentence(question, context):
-    """Answer a question by the sentence that shares most words with it, the first of those that share as many.
-
-    Parameters
-    ----------
-    question, context : str
-
-    Returns
-    -------
-    str
-        `score_answers` says how good it is.
-
-    Source: Rajpurkar et al. 2016, section 5; their baseline goes on to choose a phrase of such a sentence.
-    """
-    asked = _words(question)
-    return max(split_sentences(context), key=lambda sentence: len(asked & _words(sentence)), default="")
-
-
-def _words(text):
-    return set(re.findall(r"\w+", text.lower()))
-
-
-def most_frequent_tags(train):
-    """Say of each word the tag that it has most often in training, and "O" of a word that is not there.
-
-    Parameters
-    ----------
-    train : list of TaggedSentence
-
-    Returns
-    -------
-    callable
-        From sentences, lists of words, to a list of tags for each, as `TokenTagger.predict`; for `score_tags`.
-    """
-    counts = defaultdict(Counter)
-    for sentence in train:
-        for word, tag in zip(sentence.tokens, sentence.tags, strict=True):
-            counts[word][tag] += 1
-    most_frequent = {word: tags.most_common(1)[0][0] for word, tags in counts.items()}
-    return lambda sentences: [[most_frequent.get(word, OUTSIDE) for word in tokens] for tokens in sentences]
+def require_words(texts):
+    """Raise ValueError if scikit-learn finds no word in any text."""
+    if not any(re.search(r"\w\w", text) for text in texts):
+        raise ValueError(f"no words of two letters or more in {len(texts)} training texts")

@@ -28,7 +28,9 @@ from .precision import DTYPES
 from .pretraining import pretrain_corpus
 from .quantization import quantize
 from .search import VectorIndex, WordIndex
+from .task_baselines import score_task_baselines
 from .tasks.answer import QuestionAnswerer
+from .tasks.classify import TextClassifier
 from .tasks.encode import TASK as ENCODE
 from .tasks.encode import TextEncoder
 from .tasks.model import task_of
@@ -106,6 +108,19 @@ data_option = click.option(
     help="sample (the shipped reviews), sentences (shipped, too; counting words does not tell them apart), imdb, "
     "or a path: a folder or archive laid out as aclImdb, or a .tsv or .csv table with the columns split, label, text. "
     "Give it several times to join data sets, in that order.",
+)
+task_option = click.option(
+    "--task",
+    type=click.Choice(list(TASKS)),
+    default=SentimentClassifier.task,
+    help="What is learned: sentiment, or classify (any labels) or regress (a number), from a .tsv, .csv or .jsonl file "
+    "with the columns split, label, text and, for pairs, text_b; or from a standard data set: mrpc, sts-b, mnli, atis, "
+    "snips, or a folder laid out as one of them or as GLUE's. Or tag, from a .jsonl file with split, tokens, tags, a "
+    "folder of CoNLL files, atis or snips. Or answer, from questions (shipped), a .json file as SQuAD's, each entry "
+    "with a split, or a folder with train-v2.0.json and dev-v2.0.json.",
+)
+multi_label_option = click.option(
+    "--multi-label", is_flag=True, help='For classify: a text may have several labels, as in "a|b", or none.'
 )
 train_limit_option = click.option(
     "--train-limit", type=click.IntRange(2), help="Use this many training reviews of each data set.  [default: all]"
@@ -202,17 +217,8 @@ def course(folder):
 
 
 @main.command(context_settings=_defaults_of(finetune_reviews))
-@click.option(
-    "--task",
-    type=click.Choice(list(TASKS)),
-    default=SentimentClassifier.task,
-    help="What is learned: sentiment, or classify (any labels) or regress (a number), from a .tsv, .csv or .jsonl file "
-    "with the columns split, label, text and, for pairs, text_b; or from a standard data set: mrpc, sts-b, mnli, atis, "
-    "snips, or a folder laid out as one of them or as GLUE's. Or tag, from a .jsonl file with split, tokens, tags, a "
-    "folder of CoNLL files, atis or snips. Or answer, from questions (shipped), a .json file as SQuAD's, each entry "
-    "with a split, or a folder with train-v2.0.json and dev-v2.0.json.",
-)
-@click.option("--multi-label", is_flag=True, help='For classify: a text may have several labels, as in "a|b", or none.')
+@task_option
+@multi_label_option
 @click.option("--class-weights", is_flag=True, help="For classify: rare classes count as much as frequent ones.")
 @click.option("--pretrained", help="small, minilm-l6, bert-base, hf:ORG/NAME, or a folder.")
 @data_option
@@ -257,16 +263,30 @@ def finetune(task, output, no_cache, multi_label, class_weights, **settings):
 
 
 @main.command()
+@task_option
+@multi_label_option
 @data_option
 @train_limit_option
 @test_limit_option
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line: name, accuracy, low, high, ...")
-def baseline(data, train_limit, test_limit, as_json):
-    """Score what BERT has to beat: classifiers that see only which words and pairs of words a review has.
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line: the name and its metrics.")
+def baseline(task, multi_label, data, train_limit, test_limit, as_json):
+    """Score what BERT has to beat: for classes what sees only which words and pairs of words there are; for tags the
+    tag that a word has most often; for answers the sentence that shares most words with the question.
 
-    There is no seed, for nothing in them is random: the same reviews give the same accuracies. All texts are in memory
+    There is no seed, for nothing in them is random: the same texts give the same accuracies. All texts are in memory
     at once. low and high are the limits of the accuracy's 95 % interval.
     """
+    if multi_label and task != TextClassifier.task:
+        raise click.UsageError("--multi-label is for --task classify")
+    if task != SentimentClassifier.task:
+        own = {"multi_label": multi_label} if task == TextClassifier.task else {}
+        train, test = (
+            TASKS[task].read(data, split, limit, **own)
+            for split, limit in (("train", train_limit), ("test", test_limit))
+        )
+        for name, metrics in score_task_baselines(task, train, test):
+            click.echo(json.dumps({"name": name, **metrics}) if as_json else f"{name}: {_describe(metrics)}")
+        return
     train, test = load_datasets(data, "train", train_limit), load_datasets(data, "test", test_limit)
     if not as_json:
         click.echo(f"{len(train)} texts to train on, {len(test)} for the test\n")
@@ -508,7 +528,7 @@ def _describe(score, but=None):
         for name, value in score.items()
         if isinstance(value, float) and name != but
     ]
-    if "accuracy" in score and "words_cut" not in score:  # the words of a sentence are no independent samples
+    if "accuracy" in score and "precision" not in score:  # the words of a sentence are no independent samples
         low, high = wilson_interval(round(score["accuracy"] * score["count"]), score["count"])
         words[0] += f" (95 %: {low:.3f} to {high:.3f})"
     cut = f"; {score['words_cut']} words beyond --max-length count as O" if score.get("words_cut") else ""

@@ -4,10 +4,8 @@ import json
 import re
 
 from bert_tutorial import load_reviews, score_baselines
-from bert_tutorial.baselines import BASELINES, NBSVM, closest_sentence, most_frequent_tags, naive_bayes
+from bert_tutorial.baselines import BASELINES, NBSVM, naive_bayes
 from bert_tutorial.cli import main
-from bert_tutorial.text.squad import load_questions, score_answers
-from bert_tutorial.text.tagged import TaggedSentence
 
 import numpy as np
 import pytest
@@ -118,32 +116,3 @@ def test_what_is_wrong_with_a_table_is_one_line(tmp_path, rows, message):
 def test_bad_usage():
     assert "--train-limit" in run("--train-limit", 1, code=2).stderr
     assert "sample, sentences, imdb" in run("--data", "nowhere", code=1).stderr
-
-
-@pytest.mark.parametrize(
-    ("question", "sentence"),
-    [
-        ("Who likes the hen?", "It likes a hen."),
-        ("Whom did the CAT see?", "The cat sees the dog."),  # two of its words; the others have one
-        ("Where?", "The cat sees the dog."),
-    ],
-)
-def test_the_closest_sentence_shares_most_words(question, sentence):
-    assert closest_sentence(question, "The cat sees the dog. It likes a hen.\nThe fox came.") == sentence
-    assert closest_sentence(question, " ") == ""
-
-
-def test_the_closest_sentence_is_no_good_answer():
-    """It holds every second answer (see test_questions.py), and much else."""
-    questions = load_questions("questions", "test")
-    answers = [closest_sentence(question.question, question.context) for question in questions]
-    score = score_answers(answers, questions)
-    assert score["exact_match"] == 0
-    assert 0.05 < score["f1"] < 0.2
-    assert score["no_answer_accuracy"] == 0
-
-
-def test_most_frequent_tags():
-    rows = [("a b", "B-x O"), ("a b", "O B-x"), ("a A", "B-y B-x"), ("a", "B-y")]
-    train = [TaggedSentence(words.split(), tags.split(), "own.jsonl", 1, False) for words, tags in rows]
-    assert most_frequent_tags(train)([["A", "a", "c"], [], ["b"]]) == [["B-x", "B-y", "O"], [], ["O"]]

@@ -110,7 +110,7 @@ class TextClassifier(TaskModel):
         the classes of the harmonic mean of precision and recall. `confusion` has a row for each true class, in the
         order of `labels`, and a column for each answer.
         """
-        from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
+        from sklearn.metrics import confusion_matrix
 
         encoded = self.encode(examples)
         targets = np.array([label for *_, label in encoded])
@@ -118,12 +118,7 @@ class TextClassifier(TaskModel):
         losses = self.loss()(nd.array(logits), nd.array(targets))
         answers = (logits > 0).astype(int) if self.multi_label else logits.argmax(axis=1)
         numbers = range(len(self.labels))
-        found = {
-            "accuracy": float(accuracy_score(targets, answers)),
-            "macro_f1": float(f1_score(targets, answers, labels=list(numbers), average="macro", zero_division=0)),
-            "loss": float(losses.mean().asscalar()),
-            "count": len(examples),
-        }
+        found = {**class_metrics(targets, answers, list(numbers)), "loss": float(losses.mean().asscalar())}
         if not self.multi_label:
             found["confusion"] = confusion_matrix(targets, answers, labels=numbers).tolist()
         return found
@@ -150,6 +145,17 @@ class TextClassifier(TaskModel):
             else:
                 best = max(range(len(row)), key=row.__getitem__)
                 yield {"label": self.labels[best], "probability": row[best]}
+
+
+def class_metrics(expected, answers, classes=None):
+    """accuracy, macro_f1 and count; see `TextClassifier.score`. Of classes that are not given, those that occur."""
+    from sklearn.metrics import accuracy_score, f1_score
+
+    return {
+        "accuracy": float(accuracy_score(expected, answers)),
+        "macro_f1": float(f1_score(expected, answers, labels=classes, average="macro", zero_division=0)),
+        "count": len(expected),
+    }
 
 
 def balanced_weights(labels):

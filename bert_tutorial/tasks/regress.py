@@ -80,18 +80,17 @@ class TextRegressor(TaskModel):
 
         A correlation is nan if all answers, or all labels, are the same.
         """
-        from scipy.stats import pearsonr, spearmanr
-
         labels = np.array([example.label for example in examples])
         encoded = self.encode(examples)
         outputs = np.stack(self.outputs(encoded, batch_size))
         losses = self.loss()(nd.array(outputs), nd.array([label for *_, label in encoded]))
-        answers = self._numbers(outputs)
-        constant = np.ptp(labels) == 0 or np.ptp(answers) == 0
-        pearson, spearman = (np.nan if constant else float(of(labels, answers)[0]) for of in (pearsonr, spearmanr))
-        return {
-            "pearson": pearson,
-            "spearman": spearman,
-            "loss": float(losses.mean().asscalar()),
-            "count": len(examples),
-        }
+        return {**number_metrics(labels, self._numbers(outputs)), "loss": float(losses.mean().asscalar())}
+
+
+def number_metrics(expected, answers):
+    """pearson, spearman and count; see `TextRegressor.score`."""
+    from scipy.stats import pearsonr, spearmanr
+
+    constant = np.ptp(expected) == 0 or np.ptp(answers) == 0
+    pearson, spearman = (np.nan if constant else float(of(expected, answers)[0]) for of in (pearsonr, spearmanr))
+    return {"pearson": pearson, "spearman": spearman, "count": len(expected)}
