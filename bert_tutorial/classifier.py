@@ -1,6 +1,7 @@
 """A sentiment classifier: the two-class case of the task that `train_loop` and the notebooks are about."""
 
 import gluonnlp as nlp
+import mxnet as mx
 import numpy as np
 from mxnet import nd
 
@@ -48,7 +49,7 @@ class SentimentClassifier(TaskModel):
     def predict(self, texts, batch_size=32):
         """Probability of being positive for each text, (len(texts),)."""
         encoded = self.encode([(text, 0) for text in texts], cached=False)  # seen once
-        return nd.array(np.stack(self.outputs(encoded, batch_size))).softmax()[:, 1].asnumpy()
+        return nd.array(np.stack(self.outputs(encoded, batch_size)), mx.cpu()).softmax()[:, 1].asnumpy()
 
 
 def predict_sentiment(net, ctx, vocabulary, tokenizer, sentence, max_length=512):

@@ -24,7 +24,7 @@ FLOORS = [
         "Trainings, what is kept, search, what to beat": (
             60,
             840,
-            ["pretraining", "finetuning", "contrastive", "classifier", "search", "baselines"],
+            ["pretraining", "finetuning", "contrastive", "classifier", "search", "baselines", "task_baselines"],
         )
     },
     {"tasks/": (60, 840, [])},

@@ -1,5 +1,6 @@
 """Classes: one of several for each text or pair of texts, or any number of them."""
 
+import mxnet as mx
 import numpy as np
 from mxnet import gluon, nd
 
@@ -115,7 +116,7 @@ class TextClassifier(TaskModel):
         encoded = self.encode(examples)
         targets = np.array([label for *_, label in encoded])
         logits = np.stack(self.outputs(encoded, batch_size))
-        losses = self.loss()(nd.array(logits), nd.array(targets))
+        losses = self.loss()(nd.array(logits, mx.cpu()), nd.array(targets, mx.cpu()))
         answers = (logits > 0).astype(int) if self.multi_label else logits.argmax(axis=1)
         numbers = range(len(self.labels))
         found = {**class_metrics(targets, answers, list(numbers)), "loss": float(losses.mean().asscalar())}
@@ -134,7 +135,7 @@ class TextClassifier(TaskModel):
         batch_size : int, default 32
         """
         encoded = encode_examples(unlabelled(texts, texts_b), [0] * len(texts), self.tokenizer, self.max_length)
-        logits = nd.array(np.stack(self.outputs(encoded, batch_size)))
+        logits = nd.array(np.stack(self.outputs(encoded, batch_size)), mx.cpu())
         return (logits.sigmoid() if self.multi_label else logits.softmax()).asnumpy()
 
     def answer(self, texts, texts_b=None, batch_size=32):

@@ -1,5 +1,6 @@
 """A number for each text or pair of texts: how alike two are, how many stars."""
 
+import mxnet as mx
 import numpy as np
 from mxnet import gluon, nd
 
@@ -83,7 +84,8 @@ class TextRegressor(TaskModel):
         labels = np.array([example.label for example in examples])
         encoded = self.encode(examples)
         outputs = np.stack(self.outputs(encoded, batch_size))
-        losses = self.loss()(nd.array(outputs), nd.array([label for *_, label in encoded]))
+        targets = nd.array([label for *_, label in encoded], mx.cpu())
+        losses = self.loss()(nd.array(outputs, mx.cpu()), targets)
         return {**number_metrics(labels, self._numbers(outputs)), "loss": float(losses.mean().asscalar())}
 
 

@@ -10,12 +10,12 @@ from itertools import chain
 
 import bert_tutorial as bt
 from bert_tutorial import cli
-from bert_tutorial.baselines import most_frequent_tags
 from bert_tutorial.cli import main
 from bert_tutorial.machine import operators
 from bert_tutorial.machine.cpu import cpu_flags
 from bert_tutorial.precision import BFLOAT16, precision_of
 from bert_tutorial.quantization import VNNI, quantize
+from bert_tutorial.task_baselines import most_frequent_tags
 from bert_tutorial.tasks.tag import IGNORED
 from bert_tutorial.text.bio import score_tags
 from bert_tutorial.text.tagged import TaggedSentence

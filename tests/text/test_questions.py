@@ -5,8 +5,8 @@ import re
 from collections import Counter
 
 from bert_tutorial import score_baselines
-from bert_tutorial.baselines import closest_sentence
 from bert_tutorial.machine.fetching import shipped_file
+from bert_tutorial.task_baselines import closest_sentence
 from bert_tutorial.text.prose import split_sentences
 
 import pytest
