@@ -1,22 +1,20 @@
 """The `bert-tutorial` command: it reads options and prints; the recipes do the work."""
 
-import inspect
 import json
-import math
 import os
 import shutil
 import sys
 import traceback
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from textwrap import shorten
 
 import click
 import mxnet as mx
 
+from . import options, printing
 from .baselines import score_baselines
-from .classifier import LABELS, SentimentClassifier
+from .classifier import SentimentClassifier
 from .doctor import doctor as show_doctor
 from .finetuning import TASKS, finetune_reviews, finetune_task
 from .heads import POOLINGS
@@ -24,7 +22,6 @@ from .machine.devices import choose_device
 from .machine.fetching import FetchError, shipped_folder
 from .machine.files import last_line
 from .machine.interrupts import keep_interrupts
-from .precision import DTYPES
 from .pretraining import pretrain_corpus
 from .quantization import quantize
 from .search import VectorIndex, WordIndex
@@ -45,7 +42,7 @@ from .training.launching import LOOPBACK, WorkerError
 from .training.launching import launch as launch_workers
 from .training.progress import TrainingDivergedError
 from .training.run_folder import CHECKPOINT, RunFinishedError, claim, make_folder, settings_of
-from .training.scoring import evaluate, wilson_interval
+from .training.scoring import evaluate
 from .training.workers import join_workers
 from .weights.sources import pretrained_folder
 
@@ -89,85 +86,11 @@ def _explain(error, command):
     )
 
 
-def _defaults_of(recipe):
-    """Settings of a command whose options have the defaults of the recipe's parameters of the same names."""
-    parameters = inspect.signature(recipe).parameters.values()
-    return {"default_map": {p.name: p.default for p in parameters if p.default not in (None, p.empty)}}
-
-
-def _one_of_both(ctx, option, overwrite):
-    if overwrite and ctx.params["resume"]:
-        raise click.UsageError("--resume continues the run in --output, --overwrite replaces it: give one of them")
-    return overwrite
-
-
-data_option = click.option(
-    "--data",
-    default=["sample"],
-    multiple=True,
-    help="sample (the shipped reviews), sentences (shipped, too; counting words does not tell them apart), imdb, "
-    "or a path: a folder or archive laid out as aclImdb, or a .tsv or .csv table with the columns split, label, text. "
-    "Give it several times to join data sets, in that order.",
-)
-task_option = click.option(
-    "--task",
-    type=click.Choice(list(TASKS)),
-    default=SentimentClassifier.task,
-    help="What is learned: sentiment, or classify (any labels) or regress (a number), from a .tsv, .csv or .jsonl file "
-    "with the columns split, label, text and, for pairs, text_b; or from a standard data set: mrpc, sts-b, mnli, atis, "
-    "snips, or a folder laid out as one of them or as GLUE's. Or tag, from a .jsonl file with split, tokens, tags, a "
-    "folder of CoNLL files, atis or snips. Or answer, from questions (shipped), a .json file as SQuAD's, each entry "
-    "with a split, or a folder with train-v2.0.json and dev-v2.0.json.",
-)
-multi_label_option = click.option(
-    "--multi-label", is_flag=True, help='For classify: a text may have several labels, as in "a|b", or none.'
-)
-train_limit_option = click.option(
-    "--train-limit", type=click.IntRange(2), help="Use this many training reviews of each data set.  [default: all]"
-)
-test_limit_option = click.option(
-    "--test-limit", type=click.IntRange(2), help="Use this many test reviews of each data set.  [default: all]"
-)
-no_cache_option = click.option(
-    "--no-cache",
-    is_flag=True,
-    help="Keep no word ids of the reviews for the next time: they can be turned back into text.",
-)
-batch_size_option = click.option("--batch-size", default=16, type=click.IntRange(1))
-precision_option = click.option(
-    "--precision",
-    type=click.Choice(list(DTYPES)),
-    help="Of the dense layers in training: bfloat16 on CPUs with AVX512-BF16, float16 on GPUs. The result is scored "
-    "and saved in float32.",
-)
-seed_option = click.option("--seed", type=click.IntRange(0, 2**31 - 1))
-output_option = partial(
-    click.option, "--output", type=click.Path(path_type=Path), help="Folder for the result, which no other run is in."
-)
-resume_option = click.option(
-    "--resume",
-    is_flag=True,
-    is_eager=True,  # before --overwrite
-    help="Continue an interrupted run in --output, with the same settings.",
-)
-overwrite_option = click.option(
-    "--overwrite",
-    is_flag=True,
-    callback=_one_of_both,
-    help="Replace the run in --output; its result stays until the new one takes its place.",
-)
-int8_option = click.option(
-    "--int8",
-    is_flag=True,
-    help="Compute in int8: faster, a little less exact. On the CPU, which must have VNNI.",
-)
-
-
 @click.group(cls=Command, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(package_name="bert_tutorial")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error, too.")
 def main(debug):
-    """Pre-train a BERT, fine-tune one on film reviews, and use it."""
+    """Pre-train a BERT, fine-tune one for film reviews or a task of your own, and use it."""
 
 
 @main.command()
@@ -216,18 +139,18 @@ def course(folder):
     click.echo(f"{len(names)} notebooks written; open them with: jupyter lab {folder}")
 
 
-@main.command(context_settings=_defaults_of(finetune_reviews))
-@task_option
-@multi_label_option
+@main.command(context_settings=options.defaults_of(finetune_reviews))
+@options.task
+@options.multi_label
 @click.option("--class-weights", is_flag=True, help="For classify: rare classes count as much as frequent ones.")
 @click.option("--pretrained", help="small, minilm-l6, bert-base, hf:ORG/NAME, or a folder.")
-@data_option
-@no_cache_option
-@train_limit_option
-@test_limit_option
+@options.data
+@options.no_cache
+@options.train_limit
+@options.test_limit
 @click.option("--epochs", type=click.IntRange(1))
 @click.option("--batch-size", type=click.IntRange(1))
-@click.option("--max-length", type=click.IntRange(3), help="Word pieces of a review; the rest is cut.")
+@click.option("--max-length", type=click.IntRange(3), help="Word pieces of a text; the rest is cut.")
 @click.option(
     "--pooling",
     type=click.Choice(POOLINGS),
@@ -241,11 +164,11 @@ def course(folder):
 @click.option("--accumulate", type=click.IntRange(1), help="Batches whose gradients make one step.")
 @click.option("--layer-decay", type=click.FloatRange(0, min_open=True), help="Of the learning rate, a layer down.")
 @click.option("--freeze", type=click.IntRange(0), help="Train neither the embeddings nor so many of the lowest layers.")
-@precision_option
-@seed_option
-@output_option(default="runs/finetuned")
-@resume_option
-@overwrite_option
+@options.precision
+@options.seed
+@options.output(default="runs/finetuned")
+@options.resume
+@options.overwrite
 def finetune(task, output, no_cache, multi_label, class_weights, **settings):
     """Fine-tune a pre-trained BERT for sentiment, or for a task of your own, and score it on the test split."""
     workers = join_workers()
@@ -258,23 +181,25 @@ def finetune(task, output, no_cache, multi_label, class_weights, **settings):
         else:
             _, _, score = finetune_task(task, **settings, multi_label=multi_label, class_weights=class_weights)
     if workers.rank == 0:
-        click.echo(f"test {_describe(score, but='loss')}; saved in {output}")
+        click.echo(f"test {printing.describe(score, but='loss')}; saved in {output}")
     workers.leave()
 
 
 @main.command()
-@task_option
-@multi_label_option
-@data_option
-@train_limit_option
-@test_limit_option
+@options.task
+@options.multi_label
+@options.data
+@options.train_limit
+@options.test_limit
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line: the name and its metrics.")
 def baseline(task, multi_label, data, train_limit, test_limit, as_json):
-    """Score what BERT has to beat: for classes what sees only which words and pairs of words there are; for tags the
-    tag that a word has most often; for answers the sentence that shares most words with the question.
+    """Score what BERT has to beat.
 
-    There is no seed, for nothing in them is random: the same texts give the same accuracies. All texts are in memory
-    at once. low and high are the limits of the accuracy's 95 % interval.
+    For classes and numbers, what sees only which words and pairs of words there are; for tags, the tag that a word has
+    most often; for answers, the sentence that shares most words with the question.
+
+    There is no seed, for nothing in them is random: the same texts give the same scores. All texts are in memory at
+    once. low and high are the limits of the accuracy's 95 % interval.
     """
     if multi_label and task != TextClassifier.task:
         raise click.UsageError("--multi-label is for --task classify")
@@ -285,7 +210,7 @@ def baseline(task, multi_label, data, train_limit, test_limit, as_json):
             for split, limit in (("train", train_limit), ("test", test_limit))
         )
         for name, metrics in score_task_baselines(task, train, test):
-            click.echo(json.dumps({"name": name, **metrics}) if as_json else f"{name}: {_describe(metrics)}")
+            click.echo(json.dumps({"name": name, **metrics}) if as_json else f"{name}: {printing.describe(metrics)}")
         return
     train, test = load_datasets(data, "train", train_limit), load_datasets(data, "test", test_limit)
     if not as_json:
@@ -299,7 +224,7 @@ def baseline(task, multi_label, data, train_limit, test_limit, as_json):
             click.echo(f"{row.name:<29} {row.accuracy:>8.4f}  {interval:>15} {row.seconds:>8.1f}")
 
 
-@main.command(context_settings=_defaults_of(pretrain_corpus))
+@main.command(context_settings=options.defaults_of(pretrain_corpus))
 @click.option(
     "--corpus",
     help="docstrings (of the libraries installed with the course), imdb (its reviews but those for the test), or a "
@@ -317,18 +242,18 @@ def baseline(task, multi_label, data, train_limit, test_limit, as_json):
 @click.option("--lr", type=float, help="Peak of the learning rate; about 1e-4 to go on from a published BERT.")
 @click.option("--whole-words", is_flag=True, help="Mask whole words, not word pieces.")
 @click.option("--mlm-only", is_flag=True, help="No next-sentence prediction: examples are stretches of one document.")
-@precision_option
-@seed_option
-@output_option(default="runs/pretrained")
-@resume_option
-@overwrite_option
+@options.precision
+@options.seed
+@options.output(default="runs/pretrained")
+@options.resume
+@options.overwrite
 def pretrain(output, **settings):
     """Pre-train a BERT on plain text, and score it on held-out text; --pretrained DIR of finetune takes the result."""
     workers = join_workers()
     with _resumable(output):
         _, _, history, score, most_frequent = pretrain_corpus(**settings, output=output, workers=workers)
     if workers.rank == 0:
-        _print_pretraining_score(score, most_frequent)
+        printing.print_pretraining_score(score, most_frequent)
         click.echo(f"{sum(row['seconds'] for row in history):.0f} seconds of training; saved in {output}")
     workers.leave()
 
@@ -378,14 +303,14 @@ def launch(workers, servers, hosts, address, command):
 
 @main.command("evaluate")
 @click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@data_option
-@no_cache_option
-@click.option("--limit", type=click.IntRange(2), help="Use this many test reviews of each data set.  [default: all]")
-@batch_size_option
-@int8_option
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object: accuracy, loss, count, interval.")
+@options.data
+@options.no_cache
+@click.option("--limit", type=click.IntRange(2), help="Use this many test texts of each data set.  [default: all]")
+@options.batch_size
+@options.int8
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object: the metrics of the task.")
 def evaluate_command(folder, data, no_cache, limit, batch_size, int8, as_json):
-    """Score the classifier in DIR on the test split."""
+    """Score the network in DIR on the test split of its task."""
     model = _load(folder, int8)
     if model.task == SentimentClassifier.task:
         batches = model.batches(load_datasets(data, "test", limit), batch_size, cached=not no_cache)
@@ -396,9 +321,9 @@ def evaluate_command(folder, data, no_cache, limit, batch_size, int8, as_json):
     if as_json:
         click.echo(json.dumps(score))
         return
-    click.echo(_describe(score))
+    click.echo(printing.describe(score))
     if "confusion" in score:
-        _print_confusion(model.labels, score["confusion"])
+        printing.print_confusion(model.labels, score["confusion"])
 
 
 @main.command()
@@ -406,9 +331,14 @@ def evaluate_command(folder, data, no_cache, limit, batch_size, int8, as_json):
 @click.argument("texts", nargs=-1, metavar="[TEXT]...")
 @click.option("--file", "-f", "file", type=click.File("rb"), help="Read texts, one a line; - is the input.")
 @click.option("--context", type=click.File("rb"), help="For answer: the text that each TEXT is a question about.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line: text, label, probability.")
-@batch_size_option
-@int8_option
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print one JSON object a line: text, and label and probability, or what else the task gives.",
+)
+@options.batch_size
+@options.int8
 def predict(folder, texts, file, context, as_json, batch_size, int8):
     """Say whether each TEXT is positive or negative, or what else the network in DIR has learned to say."""
     source = getattr(file, "name", "the input")
@@ -427,7 +357,7 @@ def predict(folder, texts, file, context, as_json, batch_size, int8):
     model = _load(folder, int8)
     pairs = [text.split("\t", 1) for text in texts]
     if model.task == SentimentClassifier.task:
-        answers = (_sentiment(positive) for positive in model.predict(texts, batch_size).tolist())
+        answers = (printing.sentiment(positive) for positive in model.predict(texts, batch_size).tolist())
     elif context:
         passage = decode(context.read(), context.name)
         if not passage.strip():
@@ -447,7 +377,7 @@ def predict(folder, texts, file, context, as_json, batch_size, int8):
         elif "tags" in answer:
             click.echo(mark(text, **answer))
         else:
-            click.echo("  ".join([*map(_shown, answer.values()), text]))
+            click.echo("  ".join([*map(printing.shown, answer.values()), text]))
 
 
 @main.command()
@@ -506,63 +436,6 @@ def _how_to_resume(output):
     if checkpoint_exists(output / CHECKPOINT):
         return f"The run is in {output / CHECKPOINT}; the same command with --resume continues it."
     return ""
-
-
-def _sentiment(positive):
-    return {"label": LABELS[positive > 0.5], "probability": max(positive, 1 - positive)}
-
-
-def _shown(value):
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {number:.3f}" for name, number in value.items()) or "none"
-    if isinstance(value, float):
-        return f"{value:.3f}"
-    return "-" if value in ("", None) else str(value)  # no answer, nowhere
-
-
-def _describe(score, but=None):
-    """The metrics of a task in one line, but for one of them."""
-    score = score if isinstance(score, dict) else score._asdict()
-    words = [
-        f"{name.replace('_', ' ')} {value:.4f}"
-        for name, value in score.items()
-        if isinstance(value, float) and name != but
-    ]
-    if "accuracy" in score and "precision" not in score:  # the words of a sentence are no independent samples
-        low, high = wilson_interval(round(score["accuracy"] * score["count"]), score["count"])
-        words[0] += f" (95 %: {low:.3f} to {high:.3f})"
-    cut = f"; {score['words_cut']} words beyond --max-length count as O" if score.get("words_cut") else ""
-    return f"{', '.join(words)} on {score['count']} texts{cut}"
-
-
-def _print_confusion(labels, confusion):
-    """A row for each true class, a column for each answer."""
-    margin = max(map(len, labels))
-    sizes = [2 + max(len(str(cell)) for cell in column) for column in zip(labels, *confusion, strict=True)]
-    click.echo(f"\n{'':<{margin}}" + _cells(labels, sizes) + "  answered")
-    for label, row in zip(labels, confusion, strict=True):
-        click.echo(f"{label:<{margin}}" + _cells(row, sizes))
-
-
-def _cells(values, sizes):
-    return "".join(f"{value:>{size}}" for value, size in zip(values, sizes, strict=True))
-
-
-def _print_pretraining_score(score, most_frequent):
-    click.echo(f"\nheld out: {score.num_masked} masked word pieces, {score.num_pairs} pairs")
-    rows = [
-        ("", "BERT", "without"),
-        (
-            "masked word pieces right",
-            f"{score.mlm_accuracy:.3f}",
-            f"{score.mlm_baseline:.3f} (always {most_frequent!r})",
-        ),
-        ("their perplexity", f"{score.perplexity:.1f}", f"{score.baseline_perplexity:.1f} (by frequency)"),
-    ]
-    if not math.isnan(score.ns_accuracy):
-        rows.append(("next sentences right", f"{score.ns_accuracy:.3f}", "0.500 (by guessing)"))
-    for name, bert, without in rows:
-        click.echo(f"  {name:<26} {bert:>8}   {without}")
 
 
 def _load(folder, int8):
