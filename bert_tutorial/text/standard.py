@@ -1,8 +1,7 @@
 """The field's standard data sets, in the layouts in which they are handed out.
 
 GLUE's tasks of one or two sentences (MRPC, STS-B, MNLI and others) and the intents of ATIS and SNIPS, whose tags
-`load_tagged` reads. GLUE's own test
-sentences have no labels, so its "dev" is the test here, as it is in most papers.
+`load_tagged` reads. GLUE's own test sentences have no labels, so its "dev" is the test here, as it is in most papers.
 
 Source: Wang et al. 2019, "GLUE"; Dolan and Brockett 2005 (MRPC); Hemphill et al. 1990 (ATIS); Coucke et al. 2018
 (SNIPS).
