@@ -19,7 +19,10 @@ PICTURE = ROOT / "docs" / "figures" / "plan.png"
 BERT = "BERT"
 # From the roof down: each room's left and right edge in pixels, and its files of the top folder; a folder is a room.
 FLOORS = [
-    {"Doors": (0, 430, ["__init__", "__main__", "cli", "options", "printing", "doctor"]), "course/": (450, 900, [])},
+    {
+        "Doors": (0, 430, ["__init__", "__main__", "bootstrap", "cli", "options", "printing", "doctor"]),
+        "course/": (450, 900, []),
+    },
     {
         "Trainings, what is kept, search, what to beat": (
             60,
