@@ -60,12 +60,14 @@ def plot_confusion(matrix, names):
     -------
     matplotlib.figure.Figure
     """
-    figure = Figure(figsize=(3.6, 3.2), layout="constrained")
+    side = 2.4 + 0.4 * len(names)
+    figure = Figure(figsize=(side + 0.4, side), layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(matrix, cmap="Blues", vmin=0, vmax=matrix.sum(axis=1).max())
-    write_values(axes, matrix, matrix > matrix.sum(axis=1).max() / 2, "", fontsize=14)
-    axes.set_xticks(range(len(names)), names)
-    axes.set_yticks(range(len(names)), names, rotation=90, va="center")
+    few = len(names) == 2  # else their names would run into each other
+    write_values(axes, matrix, matrix > matrix.sum(axis=1).max() / 2, "", fontsize=14 if few else 11)
+    axes.set_xticks(range(len(names)), names, rotation=0 if few else 90)
+    axes.set_yticks(range(len(names)), names, rotation=90 if few else 0, va="center")
     axes.set(xlabel="predicted", ylabel="true")
     return figure
 

@@ -216,6 +216,40 @@ def plot_runs(histories, baseline):
     return figure
 
 
+@shows_text_as_it_is
+def plot_chart(history, guessing, counting):
+    """Draw one training of a classifier: its loss, and its accuracy in training and test.
+
+    Parameters
+    ----------
+    history : list of dict
+        From `train_loop`, with a test.
+    guessing : float
+        The loss of saying how frequent each class is.
+    counting : float
+        The test accuracy of counting words.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure, (left, right) = open_axes(8, 2.6, 2)
+    epochs = [row["epoch"] for row in history]
+    names = {"train_accuracy": "training", "test_accuracy": "test"}
+    left.plot(epochs, [row["train_loss"] for row in history], color=POSITIVE, marker="o")
+    left.axhline(guessing, color="gray", linewidth=1, linestyle="--", label="guessing", zorder=0)
+    left.set(xlabel="epoch", ylabel="training loss", ylim=(0, None))
+    curves = {label: [row[name] for row in history] for name, label in names.items()}
+    for name, values, (colour, line, marker) in with_looks(curves):
+        right.plot(epochs, values, color=colour, linestyle=line, marker=marker, label=name)
+    right.axhline(counting, color="black", linewidth=1, linestyle=":", label="test, counting words", zorder=0)
+    right.set(xlabel="epoch", ylabel="accuracy", ylim=(0, 1.05))
+    for axes in (left, right):
+        axes.locator_params(axis="x", integer=True)
+        axes.legend(frameon=False)
+    return figure
+
+
 def plot_transfer(summary, num_classes):
     """Draw each learner's accuracy against the number of labels, with the lowest and highest over the seeds.
 

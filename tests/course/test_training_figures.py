@@ -4,6 +4,7 @@ from bert_tutorial.course import training_figures
 from bert_tutorial.course.training_figures import (
     LearningCurve,
     PretrainingCurve,
+    plot_chart,
     plot_learning_rate,
     plot_losses,
     plot_pretraining,
@@ -121,3 +122,19 @@ def test_speeds_are_bars_with_their_names():
     axes = plot_speeds({"one": 100.0, "two": 180.0}, "word pieces a second").axes[0]
     assert [bar.get_width() for bar in axes.patches] == [100, 180]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["one", "two"]
+
+
+def test_chart_shows_loss_and_accuracies_beside_guessing_and_counting():
+    history = [
+        {"epoch": 1, "train_loss": 2.5, "train_accuracy": 0.2, "test_accuracy": 0.3},
+        {"epoch": 2, "train_loss": 1.5, "train_accuracy": 0.6, "test_accuracy": 0.5},
+    ]
+    left, right = plot_chart(history, guessing=2.1, counting=0.4).axes
+    lines = {line.get_label(): list(line.get_ydata()) for axes in (left, right) for line in axes.lines[-3:]}
+    assert lines["guessing"] == [2.1, 2.1]
+    assert lines["training"] == [0.2, 0.6]
+    assert lines["test"] == [0.3, 0.5]
+    assert lines["test, counting words"] == [0.4, 0.4]
+    assert list(left.lines[0].get_ydata()) == [2.5, 1.5]
+    assert left.get_ylim()[0] == 0
+    assert left.get_ylim()[1] > 2.5
