@@ -44,7 +44,7 @@ def _mixed_up(given):
     labels = [example.label for example in few]
     Random(1).shuffle(labels)
     mixed = [example._replace(label=label) for example, label in zip(few, labels, strict=True)]
-    return given._replace(train=mixed, epochs=12)
+    return given._replace(train=mixed, epochs=7)
 
 
 def _leaking(given):
