@@ -36,7 +36,7 @@ class Patient(NamedTuple):
 
 
 def _too_fast(given):
-    return given._replace(lr=10 * given.lr)
+    return given._replace(lr=50 * given.lr)
 
 
 def _mixed_up(given):
