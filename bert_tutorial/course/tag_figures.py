@@ -9,14 +9,15 @@ from .drawing import NEGATIVE, shows_text_as_it_is
 # light enough to write on, apart for the colour-blind as far as eight can be; the name stands below as well
 MARKERS = ("#A9D3EE", "#F5EBA0", "#F3B98B", "#B7E3D0", "#E5C6DA", "#D9D9D9", "#D8E8B0", "#C9C3E6")
 CHARACTER = 0.075  # inches that a character of the text is wide
-LINE = 0.5  # inches from a sentence to the next
+LINE = 0.6  # inches from a sentence to the next
 
 
 @shows_text_as_it_is
 def plot_tags(sentences, expected, answered):
-    """Draw sentences with their entities: those answered as coloured boxes, those missed as dashed ones.
+    """Draw sentences with their entities: those answered as coloured boxes, their type below them.
 
-    An answer that is no entity of the expected tags, in type and every word, has a thick edge and a cross.
+    An answer that is no entity of the expected tags, in type and every word, has a thick edge and a cross. An expected
+    one that was not answered has a dashed box, and its type above.
 
     Parameters
     ----------
@@ -41,7 +42,7 @@ def plot_tags(sentences, expected, answered):
     longest = max(len(" ".join(words)) for words in sentences)
     figure = Figure(figsize=(CHARACTER * (longest + 2), LINE * len(sentences) + 0.1))
     axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(-1, longest + 1), ylim=(len(sentences) - 0.2, -0.4))
+    axes.set(xlim=(-1, longest + 1), ylim=(len(sentences) - 0.4, -0.6))
     axes.axis("off")
     for row, (words, tags, answers) in enumerate(zip(sentences, expected, answered, strict=True)):
         for word, x in zip(words, _starts(words), strict=True):
@@ -64,14 +65,11 @@ def _mark(axes, row, words, entity, colours, is_true, is_found):
     kind, first, after = entity
     starts = _starts(words)
     begin, end = starts[first] - 0.3, starts[after - 1] + len(words[after - 1]) + 0.3
-    look = {"facecolor": colours[kind], "edgecolor": "none"}
-    name = kind
-    if not is_true:
-        look |= {"edgecolor": NEGATIVE, "linewidth": 2}
-        name = f"✗ {kind}"
-    if not is_found:
-        look = {"facecolor": "none", "edgecolor": "black", "linewidth": 1, "linestyle": "--"}
-        name = f"missed: {kind}"
-    axes.add_patch(Rectangle((begin, row - 0.24), end - begin, 0.48, zorder=0, **look))
-    above = is_true and not is_found  # where another answer may stand below
-    axes.text(begin, row - 0.35 if above else row + 0.4, name, size=6.5, va="center")
+    if not is_found:  # another answer may stand in its place: drawn around that
+        look = {"facecolor": "none", "edgecolor": "black", "linewidth": 1, "linestyle": "--", "zorder": 1}
+        axes.add_patch(Rectangle((begin, row - 0.29), end - begin, 0.58, **look))
+        axes.text(begin, row - 0.42, kind, size=6.5, va="center", style="italic")
+        return
+    look = {"edgecolor": "none"} if is_true else {"edgecolor": NEGATIVE, "linewidth": 2}
+    axes.add_patch(Rectangle((begin, row - 0.22), end - begin, 0.44, facecolor=colours[kind], zorder=0, **look))
+    axes.text(begin, row + 0.42, kind if is_true else f"✗ {kind}", size=6.5, va="center")

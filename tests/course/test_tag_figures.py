@@ -32,7 +32,10 @@ def test_right_answers_have_a_colour_for_each_type_and_its_name():
 def test_a_wrong_answer_has_an_edge_and_what_was_missed_a_dashed_box():
     answers = ["B-seats", "O", "O", "O", "B-day"]
     figure = plot_tags([WORDS], [TAGS], [answers])
-    assert written(figure)[5:] == ["✗ day", "missed: film", "seats"]
+    assert written(figure)[5:] == ["✗ day", "film", "seats"]
+    (film,) = (text for text in figure.axes[0].texts if text.get_text() == "film")
+    assert film.get_position()[1] < 0  # above its sentence
+    assert film.get_style() == "italic"
     found = boxes(figure)
     wrong, missed, right = found[17, 24], found[8, 24], found[0, 3]
     assert to_hex(wrong.get_edgecolor()).upper() == NEGATIVE
