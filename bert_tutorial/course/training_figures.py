@@ -236,9 +236,10 @@ def plot_chart(history, guessing, counting):
     figure, (left, right) = open_axes(8, 2.6, 2)
     epochs = [row["epoch"] for row in history]
     names = {"train_accuracy": "training", "test_accuracy": "test"}
-    left.plot(epochs, [row["train_loss"] for row in history], color=POSITIVE, marker="o")
+    losses = [row["train_loss"] for row in history]
+    left.plot(epochs, losses, color=POSITIVE, marker="o")
     left.axhline(guessing, color="gray", linewidth=1, linestyle="--", label="guessing", zorder=0)
-    left.set(xlabel="epoch", ylabel="training loss", ylim=(0, None))
+    left.set(xlabel="epoch", ylabel="training loss", ylim=(0, 1.1 * max(*losses, guessing)))
     curves = {label: [row[name] for row in history] for name, label in names.items()}
     for name, values, (colour, line, marker) in with_looks(curves):
         right.plot(epochs, values, color=colour, linestyle=line, marker=marker, label=name)

@@ -137,4 +137,4 @@ def test_chart_shows_loss_and_accuracies_beside_guessing_and_counting():
     assert lines["test, counting words"] == [0.4, 0.4]
     assert list(left.lines[0].get_ydata()) == [2.5, 1.5]
     assert left.get_ylim()[0] == 0
-    assert left.get_ylim()[1] > 2.5
+    assert left.get_ylim()[1] > 2.6  # the highest point is not cut
