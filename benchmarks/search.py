@@ -10,7 +10,7 @@ from contextlib import redirect_stdout
 
 from bert_tutorial import TextEncoder, finetune_encoder
 from bert_tutorial.search import VectorIndex, WordIndex, mean_reciprocal_rank, recall_at
-from bert_tutorial.text.passages import load_howto, load_passages, summary_pairs
+from bert_tutorial.text.passages import load_howto, load_passages, summary_pairs, with_answers
 from bert_tutorial.text.reviews import draw
 
 import click
@@ -21,13 +21,6 @@ PRETRAINED = "minilm-l6"
 MAX_LENGTH = 128  # word pieces of a docstring
 CUTS = (1, 5, 10)
 FOUND = 100  # passages; what comes later counts 0 for the reciprocal rank
-
-
-def with_answers(passages, queries, limit):
-    """So many passages, and all that answer the questions."""
-    right = frozenset().union(*(query.names for query in queries))
-    kept = {*draw([passage for passage in passages if passage.name not in right], limit)}
-    return [passage for passage in passages if passage.name in right or passage in kept]
 
 
 def line(name, index, queries):

@@ -402,6 +402,8 @@ def search(question, corpus, pretrained, count, bm25, as_json):
         raise ValueError("the question is empty")
     passages = load_passages(corpus)
     encoder = None if bm25 else TextEncoder.load(pretrained, ctx=choose_device()[0])
+    if not bm25:
+        click.echo(f"{len(passages):,} passages, whose vectors are computed once and kept", err=True)
     index = WordIndex(passages) if bm25 else VectorIndex(passages, encoder)
     hits = index.search(question, count)
     if not hits:

@@ -190,7 +190,8 @@ def invoke(*arguments):
 def test_the_command(corpus, tiny_checkpoint, encoder, cache):
     result = invoke("--corpus", corpus, "--pretrained", tiny_checkpoint, "--count", 2, "feed", "an animal")
     assert result.exit_code == 0, result.output
-    lines = result.output.splitlines()
+    assert result.stderr.startswith("3 passages, whose vectors")
+    lines = result.stdout.splitlines()
     first, second = VectorIndex(PASSAGES, bt.TextEncoder.load(tiny_checkpoint)).search("feed an animal", 2)
     assert lines[0].split() == [f"{first.score:.3f}", first.passage.name]
     assert lines[1].strip() == first.passage.text

@@ -80,10 +80,13 @@ class TextModel:
         """What the network puts out for each sample of an encoded dataset, in its order: list of numpy.ndarray."""
         devices = list_devices(self.ctx)
         found = []
-        for batch in tqdm(self._loader(encoded, batch_size, shuffle=False), unit="batch", leave=False, delay=SOON):
-            raise_kept_interrupt()
-            parts = [self.net(words, segments, length) for words, length, segments, _ in shares(batch, devices)]
-            found += [sample for part in parts for sample in part.asnumpy()]  # read when all devices have their work
+        pieces = sum(length for _, length, _, _ in encoded)  # the longest texts come first: batches would not be alike
+        with tqdm(total=pieces, unit=" word pieces", unit_scale=True, leave=False, delay=SOON) as bar:
+            for batch in self._loader(encoded, batch_size, shuffle=False):
+                raise_kept_interrupt()
+                parts = [self.net(words, segments, length) for words, length, segments, _ in shares(batch, devices)]
+                found += [sample for part in parts for sample in part.asnumpy()]  # read when all devices have work
+                bar.update(int(batch[1].sum().asscalar()))
         order = np.concatenate(list(batch_order(encoded, batch_size)))  # batches come sorted by length
         return [found[place] for place in np.argsort(order)]
 

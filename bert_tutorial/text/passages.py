@@ -12,7 +12,7 @@ from .corpora import TEXT_SUFFIXES
 from .definitions import read_definitions
 from .docstrings import keep_what_is_read
 from .prose import clean_docstring, split_sentences
-from .reviews import clean_review, decode
+from .reviews import clean_review, decode, draw
 from .rows import JSON_LINES, TABLES, read_rows
 
 HOWTO = "howto.tsv"
@@ -81,6 +81,25 @@ def load_passages(name_or_path="docstrings"):
     if not found:
         raise FileNotFoundError(f"{path} holds no text: expected .txt or .md files, or a table with the column text")
     return _without_copies(found)
+
+
+def with_answers(passages, queries, limit):
+    """Fewer passages to search, in which the answers still are.
+
+    Parameters
+    ----------
+    passages : sequence of Passage
+    queries : sequence of Query
+    limit : int or None
+        Passages besides those that answer a query, always the same; None for all.
+
+    Returns
+    -------
+    list of Passage
+    """
+    right = frozenset().union(*(query.names for query in queries))
+    kept = {*draw([passage for passage in passages if passage.name not in right], limit)}
+    return [passage for passage in passages if passage.name in right or passage in kept]
 
 
 def summary_pairs(passages):

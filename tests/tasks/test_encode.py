@@ -3,6 +3,7 @@
 import json
 
 import bert_tutorial as bt
+from bert_tutorial.tasks import model
 from bert_tutorial.weights.sources import pooling_of
 
 import mxnet as mx
@@ -113,3 +114,17 @@ def test_a_fine_tuned_classifiers_bert_can_be_used(tiny_checkpoint, tmp_path):
 def test_a_length_that_does_not_fit(tiny_checkpoint, max_length):
     with pytest.raises(ValueError, match="max_length must lie between 3 and 64"):
         bt.TextEncoder.load(tiny_checkpoint, max_length)
+
+
+def test_progress_counts_word_pieces(encoder, monkeypatch):
+    bars = []
+
+    class Bar(model.tqdm):
+        def close(self):
+            bars.append((self.n, self.total))
+            super().close()
+
+    monkeypatch.setattr(model, "tqdm", Bar)
+    encoder.encode(TEXTS, batch_size=2)
+    pieces = sum(map(len, encoder.tokenizer.encode_batch(TEXTS, encoder.max_length)))
+    assert set(bars) == {(pieces, pieces)}  # tqdm closes a bar twice

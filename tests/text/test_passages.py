@@ -3,7 +3,7 @@
 import json
 
 from bert_tutorial.text import docstrings
-from bert_tutorial.text.passages import Passage, load_passages, summary_pairs
+from bert_tutorial.text.passages import Passage, Query, load_passages, summary_pairs, with_answers
 
 import pytest
 
@@ -57,6 +57,17 @@ def test_paragraphs_of_a_folder_and_of_a_file(tmp_path):
         Passage("deep/a.md, paragraph 1", "One line."),
     ]
     assert load_passages(tmp_path / "deep/a.md")[0] == Passage("a.md, paragraph 1", "One line.")
+
+
+def test_fewer_passages_with_the_answers_among_them():
+    passages = [Passage(f"zoo.{i}", f"Text {i}.") for i in range(20)]
+    queries = [Query("a", frozenset({"zoo.3", "zoo.8"})), Query("b", frozenset({"zoo.19", "park"}))]
+    kept = with_answers(passages, queries, 5)
+    assert len(kept) == 8
+    assert {"zoo.3", "zoo.8", "zoo.19"} <= {passage.name for passage in kept}
+    assert kept == [passage for passage in passages if passage in kept]
+    assert with_answers(passages, queries, 5) == kept
+    assert with_answers(passages, queries, None) == passages
 
 
 def test_pairs_of_a_first_sentence_and_the_rest():
