@@ -5,6 +5,7 @@ import numpy as np
 from .drawing import NEGATIVE, open_axes, shows_text_as_it_is, with_looks
 
 REST = "lightgray"  # the colour of what has no group of its own
+AWAY = 16  # points of print from a passage to its number
 
 
 @shows_text_as_it_is
@@ -32,13 +33,21 @@ def plot_search_map(points, groups, question, nearest):
     axes.scatter(*points[others].T, color=REST, s=14, linewidth=0, label="others")
     for name, own, (colour, _, marker) in with_looks(places):
         axes.scatter(*points[own].T, color=colour, marker=marker, s=18, alpha=0.8, linewidth=0, label=name)
+    axes.scatter(*question, marker="*", s=140, color=NEGATIVE, edgecolor="black", zorder=3, label="the question")
     for place, i in enumerate(nearest, start=1):
-        axes.plot(*np.stack([question, points[i]]).T, color="black", linewidth=0.8, zorder=3)
+        away = points[i] - question
+        away = AWAY * away / (np.linalg.norm(away) or 1)
+        axes.plot(*np.stack([question, points[i]]).T, color="black", linewidth=0.8)
         axes.annotate(
-            f"{place}", points[i], ha="center", va="center", zorder=4,
-            bbox={"boxstyle": "circle,pad=0.15", "facecolor": "white", "edgecolor": "black"}, fontsize=8,
-        )  # fmt: skip
-    axes.scatter(*question, marker="*", s=260, color=NEGATIVE, edgecolor="black", zorder=5, label="the question")
+            f"{place}",
+            points[i],
+            away,
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            fontsize=8,
+            bbox={"boxstyle": "circle,pad=0.2", "facecolor": "white", "edgecolor": "black", "linewidth": 0.8},
+        )
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", frameon=False)
