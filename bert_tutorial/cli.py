@@ -401,10 +401,12 @@ def search(question, corpus, pretrained, count, bm25, as_json):
     if not question.strip():
         raise ValueError("the question is empty")
     passages = load_passages(corpus)
-    encoder = None if bm25 else TextEncoder.load(pretrained, ctx=choose_device()[0])
-    if not bm25:
+    if bm25:
+        index = WordIndex(passages)
+    else:
+        encoder = TextEncoder.load(pretrained, ctx=choose_device()[0])
         click.echo(f"{len(passages):,} passages, whose vectors are computed once and kept", err=True)
-    index = WordIndex(passages) if bm25 else VectorIndex(passages, encoder)
+        index = VectorIndex(passages, encoder)
     hits = index.search(question, count)
     if not hits:
         click.echo("nothing shares a word with the question", err=True)
