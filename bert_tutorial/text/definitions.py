@@ -4,17 +4,28 @@ The files are read, not run.
 """
 
 import ast
+import re
 import warnings
 from functools import cache
 from typing import NamedTuple
 
+PASSED = re.compile(r"^(self|cls|_cls)\b(, /)?(, )?")  # what Python itself passes to a method
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+
+class Definition(NamedTuple):
+    """A function, a class or a method."""
+
+    name: str  # dotted, as it is imported
+    docstring: str
+    signature: str  # "argsort(a, axis=-1)"; of a class that has no __init__ of its own, its name alone
+    module: str  # where its source stands
 
 
 class Module(NamedTuple):
     """What counts of a Python file."""
 
-    docstrings: list  # ((name, ...), docstring) of its functions and classes, and of the classes' own
+    docstrings: list  # ((name, ...), docstring, signature) of its functions and classes, and of the classes' own
     defined: set  # names of its functions and classes
     imported: list  # (module, name there, name here)
     starred: list  # modules that it imports all of
@@ -22,20 +33,24 @@ class Module(NamedTuple):
 
 
 def read_definitions(files):
-    """Yield (dotted name, docstring) of all that is public in Python files.
+    """Yield all that is public in Python files and has a docstring.
 
     Parameters
     ----------
     files : iterable of path
         Each lies where Python imports it from.
+
+    Yields
+    ------
+    Definition
     """
     modules = {_module_name(file): _read(file) for file in files}
     known_as = _shorter_names(modules)
     for module, found in modules.items():
-        for (first, *rest), docstring in found.docstrings:
+        for (first, *rest), docstring, signature in found.docstrings:
             name = ".".join([known_as.get((module, first)) or f"{module}.{first}", *rest])
             if not _is_private(name):
-                yield name, docstring
+                yield Definition(name, docstring, signature, module)
 
 
 def _is_private(name):
@@ -101,16 +116,31 @@ def _statements(body):
 
 
 def _docstrings(node, outer=()):
-    """Yield (names, docstring) of a function or class, and of the class's own, if they are public."""
+    """Yield (names, docstring, signature) of a function or class, and of the class's own, if they are public."""
     if node.name.startswith("_"):
         return
     names = (*outer, node.name)
     if docstring := ast.get_docstring(node):
-        yield names, docstring
+        yield names, docstring, _signature(node, in_class=bool(outer))
     if isinstance(node, ast.ClassDef):
         for inner in _statements(node.body):
             if isinstance(inner, DEFINITIONS):
                 yield from _docstrings(inner, names)
+
+
+def _signature(node, in_class):
+    """Name and parameters as they are written, without those that Python itself passes, or what types they have."""
+    function = node
+    if isinstance(node, ast.ClassDef):
+        inits = [inner for inner in _statements(node.body) if getattr(inner, "name", None) == "__init__"]
+        if not inits:
+            return node.name
+        function, in_class = inits[0], True
+    every = function.args
+    for argument in filter(None, [*every.posonlyargs, *every.args, every.vararg, *every.kwonlyargs, every.kwarg]):
+        argument.annotation = None
+    written = ast.unparse(every)
+    return f"{node.name}({PASSED.sub('', written) if in_class else written})"
 
 
 def _absolute(node, file):

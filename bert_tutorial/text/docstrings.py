@@ -31,11 +31,14 @@ LEFT_OUT = {  # folders of tests, copies of other libraries, and MXNet's second 
 }
 
 
-def python_files():
-    """Map each library found, "python" first, to its version and its files, in the same order everywhere."""
+def python_files(libraries=None):
+    """Map each library found, "python" first, to its version and its files, in the same order everywhere.
+
+    `libraries` are those of `LIBRARIES` if not given.
+    """
     folder = Path(sysconfig.get_path("stdlib"))
     found = {"python": (platform.python_version(), {p.relative_to(folder).as_posix(): p for p in folder.rglob("*.py")})}
-    for name in LIBRARIES:
+    for name in LIBRARIES if libraries is None else libraries:
         with suppress(metadata.PackageNotFoundError):
             library = metadata.distribution(name)
             files = {str(file): Path(file.locate()) for file in library.files or () if file.suffix == ".py"}
@@ -47,7 +50,7 @@ def python_files():
     }
 
 
-def keep_what_is_read(name, read, *code):
+def keep_what_is_read(name, read, *code, libraries=None):
     """What is read out of the libraries' files; from the disk if the same code has read the same versions before.
 
     Parameters
@@ -58,8 +61,10 @@ def keep_what_is_read(name, read, *code):
         From `python_files()` to what JSON can hold, lists in the place of tuples.
     *code : path
         Python files that change the result if they are changed, besides this one and `prose.py`.
+    libraries : sequence of str, optional
+        As for `python_files`.
     """
-    libraries = python_files()
+    libraries = python_files(libraries)
     key = hashlib.sha256()
     for file in (Path(__file__), Path(__file__).with_name("prose.py"), *map(Path, code)):
         key.update(file.read_bytes())

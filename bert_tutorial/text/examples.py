@@ -6,6 +6,7 @@ from collections import Counter
 from typing import NamedTuple
 
 from .datasets import load_dataset
+from .docstring_tasks import LIBRARIES_TASK, PAIRS_TASK, docstring_examples
 from .reviews import clean_review, draw
 from .rows import JSON_LINES, TABLES, data_path, read_rows
 from .standard import HASHES, fetch_standard, find_layout
@@ -37,7 +38,8 @@ def load_examples(data, split, parse_label, limit=None):
     Parameters
     ----------
     data : str, path or sequence of them
-        "pairs" or "tickets", which ship with the course; a `.tsv`, `.csv` or `.jsonl` file with the columns split,
+        "pairs" or "tickets", which ship with the course; "docstring-libraries" or "docstring-pairs", made of the
+        reader's libraries, as `docstring_examples` says; a `.tsv`, `.csv` or `.jsonl` file with the columns split,
         label, text and, for pairs, text_b; a standard data set, by its name in `standard.HASHES` or by the path of its
         folder; or as for `load_dataset`, whose labels are then "negative" and "positive".
     split : {"train", "valid", "test"}
@@ -73,6 +75,9 @@ def load_examples(data, split, parse_label, limit=None):
 
 
 def _load(name, split, parse_label, limit):
+    if name in (LIBRARIES_TASK, PAIRS_TASK):
+        rows = ((f"{name}, {example}", *row) for example, *row in docstring_examples(name, split))
+        return draw([_example(*row, parse_label) for row in rows], limit)
     path = fetch_standard(name) if name in HASHES else data_path(name)
     if path.suffix.lower() in TABLES + JSON_LINES:
         rows = _read_table(path, VALIDATION if split == "valid" else (split,))

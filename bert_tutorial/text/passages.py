@@ -160,7 +160,7 @@ def _docstring_passages():
 def _read_docstring_passages(libraries):
     files = [file for _, paths in libraries.values() for file in paths]
     definitions_found = read_definitions(tqdm(files, desc="Reading docstrings", unit="file"))
-    passages = [Passage(name, " ".join(clean_docstring(docstring))) for name, docstring in definitions_found]
+    passages = [Passage(one.name, " ".join(clean_docstring(one.docstring))) for one in definitions_found]
     passages = [passage for passage in passages if passage.text]
     if not passages:
         raise FileNotFoundError("no library's source was found on this machine; name a folder of text files instead")

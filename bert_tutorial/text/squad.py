@@ -11,6 +11,7 @@ import string
 from collections import Counter
 from typing import NamedTuple
 
+from .docstring_tasks import QUESTIONS_TASK, docstring_questions
 from .examples import VALIDATION
 from .reviews import decode, draw
 from .rows import data_path
@@ -41,7 +42,8 @@ def load_questions(data, split, limit=None):
     Parameters
     ----------
     data : str, path or sequence of them
-        "questions", which ships with the course; a JSON file in the layout of SQuAD 1.1 or 2.0, each entry of whose
+        "questions", which ships with the course; "docstring-questions", made of the reader's libraries, as
+        `docstring_questions` says; a JSON file in the layout of SQuAD 1.1 or 2.0, each entry of whose
         "data" has a "split"; or a folder with train-v1.1.json and dev-v1.1.json, or the same of v2.0, whose "dev" is
         the test.
     split : {"train", "valid", "test"}
@@ -108,14 +110,18 @@ def _squad_file(folder, split):
 
 def _entries(path):
     """The entries of "data", each with what to call it in messages."""
+    content = docstring_questions() if str(path) == QUESTIONS_TASK else _read_json(path)
+    entries = _get(content, "data", str(path), list)
+    return [(entry, f"{path}, {_get(entry, 'title', f'{path}, entry {i}')!r}") for i, entry in enumerate(entries, 1)]
+
+
+def _read_json(path):
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder of questions")
     try:
-        content = json.loads(decode(path.read_bytes(), path))
+        return json.loads(decode(path.read_bytes(), path))
     except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{path}: not JSON: {error}") from error
-    entries = _get(content, "data", str(path), list)
-    return [(entry, f"{path}, {_get(entry, 'title', f'{path}, entry {i}')!r}") for i, entry in enumerate(entries, 1)]
 
 
 def _question(item, context, path, where):

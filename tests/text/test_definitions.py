@@ -10,7 +10,7 @@ def found(tmp_path, files):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(source)
-    return dict(read_definitions([tmp_path / name for name in files]))
+    return {one.name: one.docstring for one in read_definitions([tmp_path / name for name in files])}
 
 
 def test_public_functions_classes_and_methods(tmp_path):
@@ -114,3 +114,32 @@ def test_nobody_imports_what_is_hidden(tmp_path):
 
 def test_files_that_are_no_python(tmp_path):
     assert found(tmp_path, {"a.py": "def {{ name }}(:", "b.py": "-" * 100_000 + "1", "c.py": "\0"}) == {}
+
+
+def test_signatures_and_where_the_source_stands(tmp_path):
+    source = '''
+def feed(animal, /, food: str="hay", *more, often=(1, 2), **rest) -> None:
+    """Feed."""
+class Zoo:
+    """Class."""
+    def __init__(self, town, size=1):
+        pass
+    def count(self):
+        """Count."""
+    @classmethod
+    def open(cls, key: int = 3):
+        """Open."""
+class Park:
+    """Class."""
+'''
+    (tmp_path / "zoo").mkdir()
+    (tmp_path / "zoo/__init__.py").write_text("from .core import feed")
+    (tmp_path / "zoo/core.py").write_text(source)
+    found = read_definitions([tmp_path / "zoo/__init__.py", tmp_path / "zoo/core.py"])
+    assert [(one.name, one.signature, one.module) for one in found] == [
+        ("zoo.feed", "feed(animal, /, food='hay', *more, often=(1, 2), **rest)", "zoo.core"),
+        ("zoo.core.Zoo", "Zoo(town, size=1)", "zoo.core"),
+        ("zoo.core.Zoo.count", "count()", "zoo.core"),
+        ("zoo.core.Zoo.open", "open(key=3)", "zoo.core"),
+        ("zoo.core.Park", "Park", "zoo.core"),
+    ]
