@@ -196,7 +196,8 @@ def _ask(key, part, names):
     """(text of the parameter, context, question) of a part of a docstring; None if nothing can be asked."""
     context = "\n".join(parameter.text for parameter in part)
     kinds = sorted(ASKED, key=lambda kind: _number(key, kind))
-    preferred = sorted(kinds, key=lambda kind: kind != "default")  # few contexts say what a default is
+    # Few contexts say what a default is, so half of them are asked for it; all, and nobody need read the question.
+    preferred = sorted(kinds, key=lambda kind: kind != "default") if _number(key, "half") % 2 else kinds
 
     def question(kind, name, answers):
         templates = ASKED[kind]
