@@ -36,12 +36,13 @@ data = click.option(
     multiple=True,
     help="For sentiment: sample (the shipped reviews), sentences (shipped, too; counting words does not tell them "
     "apart), imdb, or a path: a folder or archive laid out as aclImdb, or a .tsv or .csv table with the columns split, "
-    "label, text. For classify and regress: tickets or pairs (shipped), docstring-libraries or docstring-pairs (made of "
-    "the libraries on your disk), a .tsv, .csv or .jsonl file with split, label, text and, for pairs, text_b, or a "
+    "label, text. For classify and regress: tickets or pairs (shipped), docstring-libraries or docstring-pairs (made "
+    "of the libraries on your disk), a .tsv, .csv or .jsonl file with split, label, text and, for pairs, text_b, or a "
     "standard data set: mrpc, sts-b, mnli, atis, snips, or a folder laid out as one of them or as GLUE's. For tag: "
     "tickets, a .jsonl file with split, tokens, tags, a folder of CoNLL files, atis or snips. For answer: questions "
     "(shipped), docstring-questions (made of the libraries on your disk), a .json file as SQuAD's, each entry with a "
-    "split, or a folder with train-v2.0.json and dev-v2.0.json. Give it several times to join data sets, in that order.",
+    "split, or a folder with train-v2.0.json and dev-v2.0.json. Give it several times to join data sets, in that "
+    "order.",
 )
 multi_label = click.option(
     "--multi-label", is_flag=True, help='For classify: a text may have several labels, as in "a|b", or none.'
