@@ -3,10 +3,11 @@
 # parts of BERT are compiled for its CPU; on another one they are compiled anew when it starts.
 FROM debian:12.11-slim
 
-# git: to commit from JupyterLab; the compilers are for GluonNLP and for BERT's own operators
+# git: to commit from JupyterLab; the compilers are for GluonNLP and for BERT's own operators, and bring the libraries
+# that MXNet needs, libgomp1 and on x86-64 libquadmath0
 RUN apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
-        ca-certificates g++ gcc git libgomp1 libquadmath0 make python3 python3-dev python3-venv \
+        ca-certificates g++ gcc git make python3 python3-dev python3-venv \
     && rm -rf /var/lib/apt/lists/*
 
 RUN useradd --create-home --uid 1000 reader

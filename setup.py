@@ -42,6 +42,8 @@ setup(
         "d2l==0.16.6",
         "numpy>=1.26,<2.6; python_version < '3.13'",
         "numpy>=2.1,<2.6; python_version >= '3.13'",  # 1.26 has no build for it
+        # arm_libraries.py links it
+        "scipy-openblas32>=0.3.28; sys_platform == 'linux' and platform_machine == 'aarch64'",
         "setuptools<81",  # mxnet and gluonnlp import distutils and pkg_resources
         "bm25s>=0.3",
         "click>=8.1",

@@ -28,7 +28,8 @@ PACKAGES = (
 )
 
 
-INSTRUCTION_SETS = ("sse4_2", "avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "asimd")
+INSTRUCTION_SETS = ("sse4_2", "avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile")
+INSTRUCTION_SETS += ("asimd", "asimddp", "sve", "sve2", "i8mm", "bf16")  # of ARM
 
 
 def doctor():
@@ -51,6 +52,7 @@ def _findings():
             f"threads: {chosen.threads} ({chosen.threads_chosen_by})",
             f"BLAS kernels: {chosen.blas_kernels} ({chosen.blas_chosen_by})",
             f"BERT's own operators: {operators.status()[1]}",
+            *([f"in place of Arm Performance Libraries: {chosen.arm_libraries}"] if chosen.arm_libraries else []),
         ],
     )
     ctx, reason = choose_device()

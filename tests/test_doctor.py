@@ -3,6 +3,7 @@
 import importlib
 
 from bert_tutorial.machine import cuda, devices
+from bert_tutorial.machine.chosen import chosen
 from bert_tutorial.machine.cuda import GPU
 
 import pytest
@@ -34,3 +35,13 @@ def test_doctor_says_what_mxnet_is_lent(monkeypatch, capsys):
     doctor.doctor()
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  numpy")]
     assert line.endswith("(to MXNet, with 2 names of older ones)")
+
+
+@pytest.mark.parametrize(("libraries", "lines"), [("", 0), ("OpenBLAS 0.3.34 DYNAMIC_ARCH", 1)])
+def test_doctor_names_what_stands_in_for_arms_libraries(monkeypatch, capsys, libraries, lines):
+    monkeypatch.setattr(chosen, "arm_libraries", libraries)
+    monkeypatch.setattr(doctor, "cpu_flags", lambda: {"asimd", "sve", "fp"})
+    doctor.doctor()
+    printed = capsys.readouterr().out
+    assert printed.count(f"in place of Arm Performance Libraries: {libraries}") == lines
+    assert ": asimd, sve\n" in printed

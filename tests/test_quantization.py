@@ -138,8 +138,9 @@ def test_quantize_says_what_it_cannot_take(tiny_checkpoint):
         quantize(net)
 
 
-def test_a_cpu_without_vnni_is_refused(monkeypatch):
-    monkeypatch.setattr("bert_tutorial.quantization.cpu_flags", lambda: {"avx2", "avx512f"})
+@pytest.mark.parametrize("flags", [{"avx2", "avx512f"}, {"asimd", "asimddp", "i8mm"}])
+def test_a_cpu_without_vnni_is_refused(monkeypatch, flags):
+    monkeypatch.setattr("bert_tutorial.quantization.cpu_flags", lambda: flags)
     net = BERTClassifier(BERTModel(30, 16, 32, 2, 1, 0.1, 64), 2)
     with pytest.raises(NotImplementedError, match="VNNI"):
         quantize(net)

@@ -11,6 +11,7 @@ class Chosen:
     threads_chosen_by: str = ""
     blas_kernels: str = ""
     blas_chosen_by: str = ""
+    arm_libraries: str = ""  # what stands in for Arm's own libraries, where MXNet needs them
     own_variables: list = field(default_factory=list)  # of the environment, set by us and not by the user
     lost: list = field(default_factory=list)  # what could not be set any more, and the remedy
 

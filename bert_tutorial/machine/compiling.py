@@ -1,4 +1,4 @@
-"""Compiling operators.cc for this machine, the first time, and keeping the library where nobody else can change it."""
+"""Compiling a library for this machine, the first time, and keeping it where nobody else can change it."""
 
 import hashlib
 import os
@@ -11,53 +11,65 @@ import sys
 import tempfile
 from pathlib import Path
 
-import mxnet as mx
 import pooch
 
 from .cpu import cpu_flags
 
-SOURCE = Path(__file__).with_name("operators.cc")
-MXNET = Path(mx.__file__).parent
-FLAGS = (
-    "-std=c++17 -O3 -march=native -fopenmp -shared -fPIC "
-    # what vector instructions need; not -ffast-math, which would round the whole process's smallest numbers to 0
-    "-fno-math-errno -fno-trapping-math -fno-signed-zeros -fassociative-math"
-)
-X86 = {"x86_64", "amd64", "i386", "i686"}
+PACKAGE = Path(__file__).parent
 
 
-def compiled_library():
+def compiled_library(name, purpose, compiler, flags, ingredients, arguments):
     """The library in a folder that only its user can write to, compiled now if it is not there or damaged.
 
-    Its name ends in the SHA-256 of its content: a damaged library would end the process.
+    The name of its file ends in the SHA-256 of its content: a damaged library would end the process.
+
+    Parameters
+    ----------
+    name : str
+        What the name of its file begins with.
+    purpose : str
+        For the reader, who has to wait.
+    compiler, flags : lists of str
+        As `find_compiler` gives it; what it is told of the machine and of the library.
+    ingredients : list of str or bytes
+        What the library depends on beyond them and the CPU: its source, versions.
+    arguments : callable
+        Given an empty folder, the rest of the command, a list: sources, which it may write there, and other paths.
 
     Raises
     ------
     OSError, subprocess.SubprocessError
-        There is no compiler, or it failed, or the folder cannot be written to.
+        The compiler failed, or the folder cannot be written to.
     """
-    compiler = _compiler()
-    key, folder = _key(compiler), _folder()
-    for library in sorted(folder.glob(f"operators-{key}-*.so")):
+    prefix = f"{name}-{_key(compiler, flags, ingredients)}"
+    folder = _folder()
+    for library in sorted(folder.glob(f"{prefix}-*.so")):
         if _is_sound(library):
             return library
         library.unlink(missing_ok=True)
-    return _compile(compiler, folder, key)
+    print(f"Compiling {purpose}, once ...", file=sys.stderr)
+    return _compile([*compiler, *flags], arguments, folder, prefix)
 
 
-def _compiler():
-    """The command of the C++ compiler, CXX in the environment or c++, as a list of words."""
-    name, *arguments = shlex.split(os.environ.get("CXX", "")) or ["c++"]
+def find_compiler(variable, command):
+    """The command of a compiler, named by a variable of the environment or by its usual name, as a list of words.
+
+    Raises
+    ------
+    FileNotFoundError
+        It is not installed.
+    """
+    name, *arguments = shlex.split(os.environ.get(variable, "")) or [command]
     path = shutil.which(name)
     if path is None:
-        raise FileNotFoundError(f"no C++ compiler: {name!r} was not found")
+        raise FileNotFoundError(f"no {'C++' if variable == 'CXX' else 'C'} compiler: {name!r} was not found")
     return [path, *arguments]
 
 
-def _key(compiler):
+def _key(compiler, flags, ingredients):
     """What the compiled library depends on, as 16 letters."""
     version = subprocess.run([*compiler, "--version"], check=True, capture_output=True, timeout=60).stdout
-    parts = [SOURCE.read_bytes(), FLAGS, mx.__version__, platform.machine(), *sorted(cpu_flags())]
+    parts = [*ingredients, *flags, platform.machine(), *sorted(cpu_flags())]
     parts += [os.path.realpath(compiler[0]), *compiler[1:], version]
     key = hashlib.sha256(b"\0".join(part if isinstance(part, bytes) else part.encode() for part in parts))
     return key.hexdigest()[:16]
@@ -65,7 +77,7 @@ def _key(compiler):
 
 def _folder():
     """The folder of this file, or, where that is not ours to write or others may write there too, one of the user's."""
-    folder = SOURCE.parent.resolve()
+    folder = PACKAGE.resolve()
     if os.access(folder, os.W_OK) and _is_ours_alone(folder):
         return folder
     folder = Path(pooch.os_cache("bert_tutorial"), "operators").resolve()  # never a cache that a class may share
@@ -92,22 +104,19 @@ def _digest(path):
     return pooch.file_hash(str(path))[:16]
 
 
-def _compile(compiler, folder, key):
-    print("Compiling BERT's CPU operators, once ...", file=sys.stderr)
-    command = [*compiler, *FLAGS.split(), f"-I{MXNET}/include"]
-    if "avx512f" in cpu_flags() and platform.machine().lower() in X86:
-        command.append("-mprefer-vector-width=512")
+def _compile(command, arguments, folder, prefix):
     with tempfile.TemporaryDirectory(dir=folder) as scratch:  # one for each process that compiles now
-        temporary = Path(scratch, "operators.so")
-        command += ["-o", str(temporary), str(SOURCE), str(MXNET / "src" / "lib_api.cc")]
-        subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
+        temporary = Path(scratch, "library.so")
+        command = [*command, "-o", str(temporary), *map(str, arguments(Path(scratch)))]
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=3600)  # a slow machine
         temporary.chmod(0o755)  # whatever the user's umask lets others do
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        return temporary.replace(folder / f"operators-{key}-{_digest(temporary)}.so")
+        return temporary.replace(folder / f"{prefix}-{_digest(temporary)}.so")
 
 
 def first_error(error):
-    """The first error of a compiler, which tells the cause, or the last line."""
+    """The first error of a compiler, which tells the cause, or the last line but GCC's word that its linker failed."""
     lines = str(getattr(error, "stderr", None) or error).strip().splitlines() or [type(error).__name__]
+    lines = [line for line in lines if not line.startswith("collect2:")] or lines
     return next((line for line in lines if "error:" in line), lines[-1])

@@ -54,6 +54,25 @@ def _flags_of_cpuinfo(text, machine):
     return set(next((line.split(":")[1].lower().split() for line in text.splitlines() if line.startswith(title)), []))
 
 
+def compiler_flags(machine, flags):
+    """What tells GCC and Clang to compile for this very CPU, and nothing for one that they could not tell.
+
+    An ARM CPU without instruction sets is emulated, or hidden: there the compilers read another one's.
+
+    Parameters
+    ----------
+    machine : str
+        As platform.machine() names it.
+    flags : set of str
+        As cpu_flags() gives it.
+    """
+    if machine.lower() in {"x86_64", "amd64", "i386", "i686"}:
+        return ["-march=native", *(["-mprefer-vector-width=512"] if "avx512f" in flags else [])]
+    if machine.lower() in {"aarch64", "arm64"} and flags:
+        return ["-mcpu=native"]  # -march=native leaves out for which CPU of the family, and old Clangs refuse it
+    return []
+
+
 def blas_kernels(flags):
     """Best OpenBLAS 0.3.13 kernel family for a CPU with these instruction sets; None leaves it to OpenBLAS.
 

@@ -11,7 +11,7 @@
 // 628 -> 143 ms, LayerNorm with residuals and dropout 521 -> 32, GELU 46 -> 18; dense layers of a prediction 381 -> 359.
 //
 // The same functions stand in blocks.py in MXNet's operators; the tests compare both, values and gradients.
-// compiling.py compiles this file. In the shape comments: B samples, L positions, H heads, C units, d = C / H.
+// operators.py has this file compiled. In the shape comments: B samples, L positions, H heads, C units, d = C / H.
 //
 // Sources: Vaswani et al. 2017, section 3.2; Ba et al. 2016 (LayerNorm); Hendrycks and Gimpel 2016 (GELU);
 // attention by blocks of queries whose weights are computed again for the gradient: Dao et al. 2022,
@@ -44,6 +44,9 @@ namespace {
 #ifdef __AVX512F__
 constexpr int kLanes = 16;  // floats in a vector register
 constexpr int kSums = 24;   // registers for the sums of a product, of 32
+#elif defined(__aarch64__)
+constexpr int kLanes = 4;
+constexpr int kSums = 24;  // of 32
 #else
 constexpr int kLanes = 8;
 constexpr int kSums = 12;  // of 16

@@ -7,17 +7,27 @@ that an operator would leave out was replaced or has hooks, or the arrays are no
 
 import functools
 import os
+import platform
 import subprocess
+from pathlib import Path
 
 import mxnet as mx
 import numpy as np
 from mxnet.gluon import nn
 
 from .chosen import chosen
-from .compiling import compiled_library, first_error
+from .compiling import compiled_library, find_compiler, first_error
+from .cpu import compiler_flags, cpu_flags
 from .cuda import mxnet_has_cuda
 from .untouched import is_untouched
 
+SOURCE = Path(__file__).with_name("operators.cc")
+MXNET = Path(mx.__file__).parent
+FLAGS = (
+    "-std=c++17 -O3 -fopenmp -shared -fPIC "
+    # what vector instructions need; not -ffast-math, which would round the whole process's smallest numbers to 0
+    "-fno-math-errno -fno-trapping-math -fno-signed-zeros -fassociative-math"
+)
 FLOAT_NUMBERS = {"0", "1", "2", "12"}  # how MXNet's symbols call float32, float64, float16 and bfloat16
 
 
@@ -45,7 +55,7 @@ def _load():
     if mxnet_has_cuda():
         return False, "this MXNet is a GPU build"
     try:
-        library = compiled_library()
+        library = _compiled()
         # From this many gradients of one array on, MXNet asks operators to add theirs; a library's cannot
         os.environ["MXNET_EXEC_INPLACE_GRAD_SUM_CAP"] = "1000000"  # read with the first gradients
         chosen.own_variables.append("MXNET_EXEC_INPLACE_GRAD_SUM_CAP")
@@ -53,6 +63,17 @@ def _load():
     except (OSError, subprocess.SubprocessError, mx.MXNetError) as error:
         return False, f"operators.cc could not be compiled or loaded: {first_error(error)}"
     return True, f"compiled from operators.cc for this CPU ({library})"
+
+
+def _compiled():
+    return compiled_library(
+        "operators",
+        "BERT's CPU operators",
+        find_compiler("CXX", "c++"),
+        [*FLAGS.split(), *compiler_flags(platform.machine(), cpu_flags())],
+        [SOURCE.read_bytes(), mx.__version__],
+        lambda _: [f"-I{MXNET}/include", SOURCE, MXNET / "src" / "lib_api.cc"],
+    )
 
 
 def can_take(array):

@@ -6,16 +6,21 @@ in their environment.
 """
 
 import os
+import platform
 import sys
 from contextlib import contextmanager
 
+from .arm_libraries import load_arm_libraries
 from .chosen import chosen
 from .cpu import blas_kernels, cpu_flags, usable_cores
 from .cuda import load_cuda_libraries
 from .launched import follow_launcher, local_rank, refuse_pickles
 from .mxnet_numpy import old_names, write_shapes_plainly
 
-SYSTEM_LIBRARIES = "apt install libgomp1 libquadmath0 (Debian, Ubuntu) or dnf install libgomp libquadmath (Fedora)"
+SYSTEM_LIBRARIES = {
+    "x86_64": "apt install libgomp1 libquadmath0 (Debian, Ubuntu) or dnf install libgomp libquadmath (Fedora)",
+    "aarch64": "apt install libgomp1 (Debian, Ubuntu) or dnf install libgomp (Fedora)",
+}
 
 
 def prepare():
@@ -32,11 +37,13 @@ def prepare():
     _refuse_half_loaded()
     already_loaded = "mxnet" in sys.modules
     variables = _choose_blas_kernels(already_loaded) | _choose_threads(already_loaded)
-    if not already_loaded:
-        load_cuda_libraries()
     refuse_pickles()
-    with _in_environment(variables), _hidden("sklearn", "scipy"), old_names():  # MXNet's libraries read the variables
-        _import_mxnet()
+    with _in_environment(variables):  # MXNet's libraries read the variables
+        if not already_loaded:
+            load_cuda_libraries()
+            load_arm_libraries()
+        with _hidden("sklearn", "scipy"), old_names():
+            _import_mxnet()
     write_shapes_plainly()
 
 
@@ -133,6 +140,5 @@ def _import_mxnet():
     try:
         import mxnet  # noqa: F401
     except OSError as error:  # the dynamic loader's complaint, e.g. libquadmath.so.0
-        raise ImportError(
-            f"MXNet could not be loaded: {error}. Install its system libraries: {SYSTEM_LIBRARIES}"
-        ) from error
+        libraries = SYSTEM_LIBRARIES["aarch64" if platform.machine() == "aarch64" else "x86_64"]
+        raise ImportError(f"MXNet could not be loaded: {error}. Install its system libraries: {libraries}") from error

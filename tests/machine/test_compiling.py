@@ -1,6 +1,7 @@
 """Compiling the operators, here with a compiler that only pretends to: once, and where nobody else can write."""
 
 import os
+import subprocess
 
 from bert_tutorial.machine import compiling, operators
 
@@ -21,7 +22,8 @@ def machine(tmp_path, monkeypatch):
         'while [ "$1" != -o ]; do shift; done\nhead -c 100000 /dev/zero > "$2"\n'
     )
     compiler.chmod(0o755)
-    monkeypatch.setattr(compiling, "SOURCE", package / "operators.cc")
+    monkeypatch.setattr(compiling, "PACKAGE", package)
+    monkeypatch.setattr(operators, "SOURCE", package / "operators.cc")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("BERT_TUTORIAL_CACHE", str(tmp_path / "shared"))
@@ -30,7 +32,7 @@ def machine(tmp_path, monkeypatch):
 
 
 def find():
-    return compiling.compiled_library()
+    return operators._compiled()
 
 
 def compilations(machine):
@@ -86,12 +88,19 @@ def test_the_library_belongs_to_compiler_and_cpu(machine, monkeypatch):
     compiler = machine / "compiler"
     compiler.write_text(compiler.read_text().replace("version 1", "version 2"))
     assert find() != first
-    monkeypatch.setattr(compiling, "cpu_flags", lambda: {"avx512f"})
-    for name, wide in [("x86_64", True), ("aarch64", False)]:
+    for name, flags, told in [
+        ("x86_64", {"avx512f"}, {"-march=native", "-mprefer-vector-width=512"}),
+        ("x86_64", {"avx2"}, {"-march=native"}),
+        ("aarch64", {"asimd"}, {"-mcpu=native"}),
+        ("aarch64", {"asimd", "sve"}, {"-mcpu=native"}),
+        ("aarch64", set(), set()),
+    ]:
+        for module in (compiling, operators):
+            monkeypatch.setattr(module, "cpu_flags", lambda flags=flags: flags)
         monkeypatch.setattr(compiling.platform, "machine", lambda name=name: name)
         find()
-        assert ("-mprefer-vector-width=512" in compilations(machine)[-1]) == wide
-    assert len(compilations(machine)) == 4
+        assert {word for word in compilations(machine)[-1].split() if word.startswith("-m")} == told
+    assert len(compilations(machine)) == 7
 
 
 @pytest.mark.parametrize(
@@ -114,3 +123,15 @@ def test_a_failing_compiler_is_no_error(machine, monkeypatch, command, reason):
     assert not loaded
     assert said.endswith(reason)
     assert not list(machine.glob("package/*.so"))
+
+
+@pytest.mark.parametrize(
+    ("stderr", "reason"),
+    [
+        ("/usr/bin/ld: no input files\ncollect2: error: ld returned 1 exit status\n", "/usr/bin/ld: no input files"),
+        ("x.cc: in f\nx.cc:1: error: first\nx.cc:2: error: second\n", "x.cc:1: error: first"),
+        ("collect2: fatal error: cannot find 'ld'\n", "collect2: fatal error: cannot find 'ld'"),
+    ],
+)
+def test_the_line_that_tells_the_cause(stderr, reason):
+    assert compiling.first_error(subprocess.CalledProcessError(1, "cc", stderr=stderr)) == reason

@@ -35,6 +35,21 @@ def test_blas_kernels_fit_the_cpu(flags, kernels):
     assert cpu.blas_kernels(set(flags.split())) == kernels
 
 
+@pytest.mark.parametrize(
+    ("machine", "flags", "told"),
+    [
+        ("x86_64", "avx2 fma", ["-march=native"]),
+        ("x86_64", "avx2 fma avx512f", ["-march=native", "-mprefer-vector-width=512"]),
+        ("x86_64", "", ["-march=native"]),
+        ("aarch64", "fp asimd", ["-mcpu=native"]),
+        ("aarch64", "", []),
+        ("riscv64", "v", []),
+    ],
+)
+def test_compiler_flags(machine, flags, told):
+    assert cpu.compiler_flags(machine, set(flags.split())) == told
+
+
 @pytest.mark.parametrize(("content", "cpus"), [("150000 100000", 2), ("50000 100000", 1), ("max 100000", None)])
 def test_a_containers_quota_counts(tmp_path, content, cpus):
     (tmp_path / "cpu.max").write_text(content)

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 
-from bert_tutorial.machine import cpu, mxnet_numpy
+from bert_tutorial.machine import cpu, mxnet_numpy, runtime
 
 import pytest
 
@@ -83,3 +83,16 @@ def test_scikit_learn_is_not_loaded_with_mxnet_and_can_be_loaded_then(first, loa
     code = LIGHT.format(first=first)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout.strip()) == (0, loaded), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("machine", "packages"), [("x86_64", "apt install libgomp1 libquadmath0 "), ("aarch64", "apt install libgomp1 ")]
+)
+def test_a_missing_system_library_is_named_with_its_package(tmp_path, monkeypatch, machine, packages):
+    (tmp_path / "mxnet.py").write_text("raise OSError('libgomp.so.1: cannot open shared object file')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "mxnet")
+    monkeypatch.setattr(runtime.platform, "machine", lambda: machine)
+    with pytest.raises(ImportError, match=rf"libgomp\.so\.1.*{packages}") as raised:
+        runtime._import_mxnet()
+    assert ("libquadmath" in str(raised.value)) == (machine == "x86_64")
