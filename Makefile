@@ -3,7 +3,7 @@ PIP = .venv/bin/python -m pip --quiet --disable-pip-version-check
 SPHINX = .venv/bin/python -m sphinx
 BUILD = build
 
-.PHONY: help venv gpu demo test browser lab lint plan notebooks book slides bench lock image clean
+.PHONY: help venv gpu demo test browser lab lint plan notebooks book slides bench lock image emulate-aarch64 clean
 
 help:
 	@echo 'make demo       set up, fetch weights, fine-tune on the shipped reviews and sentences, score, predict'
@@ -19,6 +19,7 @@ help:
 	@echo 'make bench      set up, measure against PyTorch (BENCH=--quick: a few minutes)'
 	@echo 'make lock       write requirements.lock and requirements-browser.lock anew from setup.py (needs uv)'
 	@echo 'make image      build a container image of the course (needs docker or podman; WEIGHTS=minilm-l6: with weights)'
+	@echo 'make emulate-aarch64  try it on an ARM machine played by qemu (hours; needs root, debootstrap, qemu-user-static)'
 	@echo 'make clean      remove .venv, .venv-peer and what builds and tests left; runs/ stays'
 
 venv:
@@ -99,7 +100,11 @@ image:
 	$$(command -v docker || command -v podman) build --build-arg WEIGHTS="$(WEIGHTS)" --tag bert-tutorial .
 	@echo 'Now: docker run --rm -it -p 8888:8888 bert-tutorial'
 
+# Not a part of .ci/run
+emulate-aarch64:
+	.ci/emulate-aarch64
+
 clean:
-	rm -rf .venv .venv-peer build dist *.egg-info bert_tutorial/machine/operators-*.so
+	rm -rf .venv .venv-peer build dist *.egg-info bert_tutorial/machine/*.so
 	rm -rf .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
