@@ -18,9 +18,12 @@ import click
 from .report import MISSING, table
 
 CELLS = {  # task, data, the metric that counts, and the recipe
-    "intents": ("classify", "tickets", "accuracy", {"epochs": 16, "lr": 2e-4, "max_length": 64}),
+    "intents": ("classify", "tickets", "accuracy", {"epochs": 10, "lr": 2e-4, "max_length": 64}),
     "slots": ("tag", "tickets", "f1", {"epochs": 8, "lr": 3e-4, "max_length": 64}),
-    "pairs": ("classify", "pairs", "accuracy", {"epochs": 10, "lr": 1e-4, "max_length": 64}),
+    "pairs": ("classify", "pairs", "accuracy", {"epochs": 8, "lr": 2e-4, "max_length": 64}),
+    "docstring questions": ("answer", "docstring-questions", "f1", {"epochs": 2, "lr": 3e-4, "max_length": 128}),
+    "docstring libraries": ("classify", "docstring-libraries", "accuracy", {"epochs": 2, "lr": 2e-4, "max_length": 64}),
+    "docstring pairs": ("classify", "docstring-pairs", "accuracy", {"epochs": 2, "lr": 2e-4, "max_length": 128}),
 }
 
 

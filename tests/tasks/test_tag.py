@@ -9,11 +9,11 @@ import sys
 from itertools import chain
 
 import bert_tutorial as bt
-from bert_tutorial import cli
 from bert_tutorial.cli import main
 from bert_tutorial.machine import operators
 from bert_tutorial.machine.cpu import cpu_flags
 from bert_tutorial.precision import BFLOAT16, precision_of
+from bert_tutorial.printing import describe
 from bert_tutorial.quantization import VNNI, quantize
 from bert_tutorial.task_baselines import most_frequent_tags
 from bert_tutorial.tasks.tag import IGNORED
@@ -283,7 +283,7 @@ def test_words_beyond_the_maximum_are_o_and_counted(tagger):
     score = tagger.score([sentence(words, " ".join(tags)), sentence("was 3", "O B-day")])
     assert score == score_tags([tags, tags[:2]], [all_words, *tagger.predict(["was 3"])]) | {"words_cut": 10}
     assert score["recall"] <= 16 / 21
-    assert cli._describe(score).endswith("on 2 texts; 10 words beyond --max-length count as O")
+    assert describe(score).endswith("on 2 texts; 10 words beyond --max-length count as O")
 
 
 @given(st.lists(st.tuples(st.sampled_from(["the", "acting", "was", "3", "not"]), st.booleans()), max_size=12))
