@@ -119,17 +119,6 @@ def _read_cached(path, count):
     return records
 
 
-def _remove_oldest(folder, newest):
-    """Remove each file with `CACHE_SIZE` bytes or more in newer ones: a larger data set than that stays, too."""
-    newer = 0
-    with suppress(OSError):  # another process may be removing them, too
-        for file in sorted(folder.iterdir(), key=lambda file: (file == newest, file.stat().st_mtime), reverse=True):
-            size = file.stat().st_size
-            if newer >= CACHE_SIZE:
-                file.unlink()
-            newer += size
-
-
 def make_loader(encoded, vocabulary, batch_size, shuffle, max_length=None, label_padding=None):
     """Serve an encoded dataset in batches of reviews of similar length.
 
