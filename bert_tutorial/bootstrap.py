@@ -43,7 +43,8 @@ def main():
         pip("--constraint", held, *(wanted[name] for name in wanted.keys() - OURS))
     if changed := [name for name, version in installed().items() if name in before and before[name] != version]:
         print(f"Other versions than before: {', '.join(sorted(changed))}.")
-    subprocess.run([sys.executable, "-c", VERSIONS], cwd="/", check=True)
+    if subprocess.run([sys.executable, "-c", VERSIONS], cwd="/").returncode:
+        sys.exit("All is installed, and does not load: the last line above says why.")
 
 
 def pip(*arguments):
